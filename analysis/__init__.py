@@ -1,0 +1,1 @@
+"""What scores mean: matrices, their uncertainty, figures, reports. No Ray, no torch."""

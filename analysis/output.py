@@ -1,0 +1,122 @@
+"""Writes what an analysis found. Every file is written beside its place and then moved there, so it is whole or absent.
+
+`matrix.csv` holds the cells that the aggregates use, in the layout that the command reads, so that it gives the same
+aggregates again; `cells.parquet` holds every cell with its status, whatever it is.
+"""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+from analysis.analyse import Analysis
+from analysis.matrix import CLTM, gain_interval
+from analysis.matrix_csv import matrix_text
+from analysis.scores import Hole
+from analysis.uncertainty import BASE, CROSS, SELF
+
+MATRIX_FILE = "matrix.csv"
+CELLS_FILE = "cells.parquet"
+SUMMARY_FILE = "summary.json"
+HOLES_FILE = "holes.csv"
+
+
+def write_tables(analysis: Analysis, out: Path) -> tuple[Path, ...]:
+    """Writes the tables into `out`, which exists, and returns their paths."""
+    cltm = analysis.cltm
+    texts = (
+        (SUMMARY_FILE, summary_text(analysis)),
+        (MATRIX_FILE, matrix_text(cltm.languages, cltm.values)),
+        (HOLES_FILE, holes_text(analysis.holes)),
+    )
+    for name, text in texts:
+        replace(out / name, partial(_write_text, text))
+    replace(out / CELLS_FILE, partial(_write_cells, cltm))
+    return tuple(out / name for name in (SUMMARY_FILE, MATRIX_FILE, CELLS_FILE, HOLES_FILE))
+
+
+def replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Lets `write` fill a temporary file in the same folder, then puts it in the place of `path`.
+
+    The temporary name keeps the suffix, since libraries choose the format by it.
+    """
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        write(temporary)
+        os.replace(temporary, path)  # noqa: PTH105 - the atomic one, by its name
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def summary_text(analysis: Analysis) -> str:
+    """`summary.json`: the aggregates by their keys (fractions, null where unknown), then rows, notes and provenance."""
+    cltm, plan, provenance = analysis.cltm, analysis.plan, analysis.provenance
+    summary = {
+        "metric": cltm.metric or None,
+        "n": cltm.n,
+        **{value.aggregate.key: value.value for value in analysis.values},
+        "grid": plan.name,
+        "task": plan.task or None,
+        "samples": plan.samples,
+        "seeds": list(cltm.scores.seeds) if cltm.scores else None,
+        "inverted": cltm.scores.inverted if cltm.scores else None,
+        "holes": len(analysis.holes),
+        "exclude": {one.language: one.reason for one in plan.exclude},
+        "languages": [asdict(row) for row in analysis.rows],
+        "notes": list(analysis.notes),
+        "source": {
+            "file": provenance.file,
+            "sha256": provenance.sha256,
+            "config_sha": list(provenance.config_sha),
+            "data_sha": list(provenance.data_sha),
+            "code_version": list(provenance.code_version),
+        },
+    }
+    return json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def holes_text(holes: tuple[Hole, ...]) -> str:
+    """`holes.csv`: one missing score a row; the header alone if there is none."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["role", "target", "donor", "seed"])
+    writer.writerows([hole.role, hole.target, hole.donor, hole.seed] for hole in holes)
+    return text.getvalue()
+
+
+def _write_text(text: str, path: Path) -> None:
+    """Writes UTF-8."""
+    path.write_text(text, encoding="utf-8")
+
+
+def _write_cells(cltm: CLTM, path: Path) -> None:
+    """`cells.parquet`: every (target, donor), the diagonal too; null where something is not known."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    codes, m = np.array(cltm.languages), cltm.moments
+    gain_lower, gain_upper = gain_interval(m)
+    numbers = {
+        "r": cltm.r, "se": cltm.se, "lower": cltm.lower, "upper": cltm.upper, "g": cltm.g,
+        "gain": m.x, "gain_se": cltm.gain_se, "gain_lower": gain_lower, "gain_upper": gain_upper,
+        "relative_gain": cltm.relative_gain, "self_gain": m.y, "self_gain_se": np.sqrt(m.s_yy),
+        "base_mean": m.mean[..., BASE], "self_mean": m.mean[..., SELF], "cross_mean": m.mean[..., CROSS],
+    }  # fmt: skip
+    counts = {
+        "n_base": m.count[..., BASE], "n_self": m.count[..., SELF], "n_cross": m.count[..., CROSS], "df": m.df,
+    }  # fmt: skip
+    table = pa.table({
+        "target": np.repeat(codes, cltm.n).tolist(),
+        "donor": np.tile(codes, cltm.n).tolist(),
+        "status": cltm.status.ravel().tolist(),
+        "used": cltm.used.ravel(),
+        **{name: pa.array(values.ravel(), pa.float64(), from_pandas=True) for name, values in numbers.items()},
+        **{name: pa.array(values.ravel(), pa.int64()) for name, values in counts.items()},
+        "clipped": m.clipped.ravel(),
+    })  # fmt: skip
+    pq.write_table(table, path)

@@ -1,0 +1,169 @@
+"""The report: one HTML file that needs nothing else, neither a network nor another file.
+
+The matrix is a table whose cells tell value, interval, seeds and status when pointed at. All text is escaped, and a
+content policy inside the file forbids every request.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from analysis.analyse import Analysis
+from analysis.diagnostics import LanguageRow, Value
+from analysis.matrix import CLTM, Status
+from analysis.output import replace
+from analysis.palette import colour_limit, family_colours, family_order, hex_colour, ink
+from analysis.uncertainty import CROSS
+
+REPORT_FILE = "report.html"
+TEMPLATE = "report.html"
+HOLES_SHOWN = 500  # in the report; holes.csv has all
+
+
+@dataclass(frozen=True)
+class ReportCell:
+    """One cell as the table shows it: its text, its colours, its CSS class and what it says when pointed at."""
+
+    text: str
+    background: str
+    ink: str
+    kind: str
+    tip: str
+
+
+@dataclass(frozen=True)
+class ReportRow:
+    """One target's row, with its family and the family's colour."""
+
+    code: str
+    family: str
+    colour: str
+    cells: tuple[ReportCell, ...]
+
+
+def write_report(analysis: Analysis, out: Path) -> Path:
+    """Writes the report into a folder and returns its path."""
+    text = render(analysis)
+    replace(out / REPORT_FILE, lambda path: path.write_text(text, encoding="utf-8"))
+    return out / REPORT_FILE
+
+
+def render(analysis: Analysis) -> str:
+    """The report's HTML."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    folder = Path(__file__).parent
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = number
+    rows = report_rows(analysis.cltm)
+    return environment.get_template(TEMPLATE).render(
+        a=analysis, title=headline(analysis), rows=rows, donors=[(row.code, row.colour) for row in rows],
+        limit=colour_limit(analysis.cltm.values[analysis.cltm.used]), gradient=gradient(),
+        kinds=kinds(analysis.cltm),
+        values=[(value.aggregate, printed(value).replace("-", "\N{MINUS SIGN}")) for value in analysis.values],
+        families=[(name, colour) for name, colour in family_colours([row.family for row in rows]).items() if name],
+        gains=[(row, gain_interval_text(row, analysis.cltm)) for row in analysis.rows], holes_shown=HOLES_SHOWN,
+    )  # fmt: skip
+
+
+def headline(analysis: Analysis) -> str:
+    """Grid, task, metric, number of languages and seeds, in one line."""
+    cltm, plan = analysis.cltm, analysis.plan
+    parts = [plan.name, plan.task, cltm.metric, f"{cltm.n} languages"]
+    if cltm.scores is not None:
+        count = len(cltm.scores.seeds)
+        parts.append(f"{count} seed{'s' * (count != 1)}")
+    if plan.samples is not None:
+        parts.append(f"N = {plan.samples}")
+    return " \N{MIDDLE DOT} ".join(part for part in parts if part)
+
+
+def printed(value: Value) -> str:
+    """An aggregate as people read it: a share in percent, a count whole, unknown as a dash."""
+    if value.value is None:
+        return "\N{EN DASH}"
+    if isinstance(value.value, int):
+        return str(value.value)
+    if value.aggregate.percent:
+        return f"{100 * value.value:.2f} %"
+    return f"{value.value:.3f}" if abs(value.value) < 1000 else f"{value.value:.4g}"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with a real minus sign; a dash where it is not known."""
+    if value is None or not np.isfinite(value):
+        return "\N{EN DASH}"
+    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def report_rows(cltm: CLTM) -> tuple[ReportRow, ...]:
+    """The table's rows, families together."""
+    order = family_order(cltm.families)
+    colours, limit = family_colours([cltm.families[i] for i in order]), colour_limit(cltm.values[cltm.used])
+    return tuple(
+        ReportRow(cltm.languages[i], cltm.families[i], colours[cltm.families[i]],
+                  tuple(report_cell(cltm, i, j, limit) for j in order))
+        for i in order
+    )  # fmt: skip
+
+
+def report_cell(cltm: CLTM, i: int, j: int, limit: float) -> ReportCell:
+    """One cell of the table."""
+    status, value = Status(str(cltm.status[i, j])), float(cltm.values[i, j])
+    tip = cell_tip(cltm, i, j, status)
+    if not np.isfinite(value):
+        return ReportCell("\N{MULTIPLICATION SIGN}" if status == Status.MISSING else "", "", "", status.value, tip)
+    colour = hex_colour(value, limit)
+    digits = 2 if abs(value) < 9.995 else 1
+    return ReportCell(number(value, digits), colour, ink(colour), "diagonal" if i == j else "", tip)
+
+
+def cell_tip(cltm: CLTM, i: int, j: int, status: Status) -> str:
+    """What a cell says when pointed at."""
+    target, donor = cltm.languages[i], cltm.languages[j]
+    if i == j:
+        gain = f"self-gain {number(float(cltm.self_gain[i]), 4)}, " if cltm.scores else ""
+        return f"{target}: own data, r = 1 by definition; {gain}{_words(status)}"
+    parts = [f"target {target}, donor {donor}: r = {number(float(cltm.r[i, j]))}"]
+    if np.isfinite(cltm.lower[i, j]):
+        parts.append(f"95 % [{number(float(cltm.lower[i, j]))}, {number(float(cltm.upper[i, j]))}]")
+    if np.isfinite(cltm.se[i, j]):
+        parts.append(f"SE {number(float(cltm.se[i, j]))}")
+    if cltm.scores:
+        parts.append(f"gain {number(float(cltm.moments.x[i, j]), 4)}")
+        count = int(cltm.moments.count[i, j, CROSS])
+        parts.append(f"{count} seed{'s' * (count != 1)}")
+    return ", ".join([*parts, _words(status)])
+
+
+def gain_interval_text(row: LanguageRow, cltm: CLTM) -> str:
+    """The 95 % interval of a target's self-gain."""
+    from analysis.matrix import gain_interval
+
+    i = cltm.languages.index(row.language)
+    lower, upper = (bound[i, i] for bound in gain_interval(cltm.moments))
+    return f"[{number(lower, 4)}, {number(upper, 4)}]" if np.isfinite(lower) else "\N{EN DASH}"
+
+
+def kinds(cltm: CLTM) -> tuple[tuple[str, str, int], ...]:
+    """CSS class, name and number of each kind of cell that has no colour, for the legend."""
+    found = ((status, cltm.count(status)) for status in (Status.UNDEFINED, Status.NEGATIVE, Status.MISSING))
+    return tuple((status.value, _words(status), count) for status, count in found if count)
+
+
+def gradient() -> str:
+    """The colour scale as a CSS gradient from -limit to +limit."""
+    stops = [hex_colour(value, 1.0) for value in np.linspace(-1, 1, 21)]
+    return f"linear-gradient(to right, {', '.join(stops)})"
+
+
+def _words(status: Status) -> str:
+    """The status as people read it."""
+    return status.value.replace("_", " ")

@@ -1,0 +1,1 @@
+"""Where a grid runs: SLURM and other clusters."""

@@ -1,0 +1,122 @@
+"""Checks of a machine: what a run needs, whether it is there, and how to mend it."""
+
+import importlib.util
+import io
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.data.cache import cache_folder
+
+SHARED_MEMORY_BYTES = 512 * 1024**2
+FREE_DISK_BYTES = 5 * 1024**3
+LONGEST_SOCKET_PATH = 107  # bytes, of a Unix socket
+RAY_SOCKET = "/ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor: what was looked at, whether it is fine, what was found, and the mend."""
+
+    what: str
+    fine: bool
+    found: str
+    fix: str
+
+
+def examine() -> list[Finding]:
+    """Every check. One that cannot even be made counts as wrong, with its error."""
+    checks: tuple[Callable[[], Finding], ...] = (
+        _python, _torch, _audio, _synthetic, _cache, _shared_memory, _socket_path, _slurm, _ray, _wandb,
+    )  # fmt: skip
+    findings = []
+    for check in checks:
+        try:
+            findings.append(check())
+        except Exception as error:  # a broken package may raise anything
+            name = check.__name__.strip("_")
+            fix = "reinstall: make clean && make demo"
+            findings.append(Finding(name, False, f"{type(error).__name__}: {error}", fix))
+    return findings
+
+
+def _python() -> Finding:
+    return Finding("Python", sys.version_info >= (3, 11), sys.version.split()[0], "use Python 3.11 or newer")
+
+
+def _torch() -> Finding:
+    import torch
+    import torchaudio
+
+    device = "no GPU"
+    if torch.cuda.is_available():
+        device = f"CUDA {torch.version.cuda}, {torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}"
+    found = f"torch {torch.__version__}, torchaudio {torchaudio.__version__}, {device}"
+    same = torch.__version__.split("+")[0] == torchaudio.__version__.split("+")[0]
+    return Finding("torch", same, found, "install the pair that constraints.txt pins: torch and torchaudio must agree")
+
+
+def _audio() -> Finding:
+    """Writes a second of MP3 and decodes it."""
+    import numpy as np
+    import soundfile
+
+    buffer = io.BytesIO()
+    soundfile.write(buffer, 0.1 * np.sin(np.arange(48_000) / 20), 48_000, format="MP3")
+    buffer.seek(0)
+    samples, rate = soundfile.read(buffer)
+    fine = rate == 48_000 and abs(len(samples) - 48_000) < 4_800
+    return Finding("MP3", fine, f"libsndfile {soundfile.__libsndfile_version__}", "pip install --upgrade soundfile")
+
+
+def _synthetic() -> Finding:
+    there = all(importlib.util.find_spec(name) for name in ("espeakng_loader", "babel"))
+    fix = "pip install 'cltm-engine[synthetic]' (only the synthetic corpus needs it)"
+    return Finding("synthetic", there, "espeak-ng is installed" if there else "espeak-ng is missing", fix)
+
+
+def _cache() -> Finding:
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    fix = "set CLTM_CACHE to a folder on a larger disk"
+    return Finding("cache", free > FREE_DISK_BYTES, f"{folder}, {free / 1024**3:.0f} GiB free", fix)
+
+
+def _shared_memory() -> Finding:
+    free = shutil.disk_usage("/dev/shm").free
+    fix = "give the container a larger /dev/shm (docker: --shm-size=1g), or Ray falls back to /tmp"
+    return Finding("/dev/shm", free > SHARED_MEMORY_BYTES, f"{free / 1024**2:.0f} MiB free", fix)
+
+
+def _socket_path() -> Finding:
+    length = len(os.environ.get("RAY_TMPDIR", tempfile.gettempdir()) + RAY_SOCKET)
+    fix = "set RAY_TMPDIR to a short, node-local path such as /tmp"
+    return Finding("temp path", length <= LONGEST_SOCKET_PATH, f"sockets of {length} bytes, 107 allowed", fix)
+
+
+def _slurm() -> Finding:
+    there = shutil.which("sbatch")
+    return Finding("SLURM", True, there or "not on this machine", "")
+
+
+def _ray() -> Finding:
+    import ray
+
+    address = os.environ.get("RAY_ADDRESS", "")
+    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
+    fine = not address or os.environ.get("RAY_AUTH_MODE") != "disabled"
+    where = f"cluster {address}" if address else "local"
+    found = f"{ray.__version__}, {where}, token {'found' if token.exists() else 'not made yet'}"
+    return Finding("Ray", fine, found, "unset RAY_AUTH_MODE=disabled: a cluster's token authentication stays on")
+
+
+def _wandb() -> Finding:
+    import wandb
+
+    found = "online: there is a WANDB_API_KEY" if os.environ.get("WANDB_API_KEY") else "offline: no WANDB_API_KEY"
+    return Finding("W&B", True, f"{wandb.__version__}, {found}", "")

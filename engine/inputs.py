@@ -1,0 +1,93 @@
+"""From clips to padded batches: waves of the prepared store, or cached outputs of a frozen part."""
+
+import hashlib
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from tasks.base import Batch, Frozen
+from tasks.data.clips import Clip
+from tasks.data.store import open_language
+from tasks.files import write_atomically
+
+INT16_SCALE = 32768.0
+
+
+class Inputs(Protocol):
+    """What a network is fed for clips."""
+
+    def arrays(self, clips: Sequence[Clip]) -> list[np.ndarray]:
+        """One array a clip: (T,) or (T, D), float32."""
+
+
+class Waves:
+    """The waves of the prepared store."""
+
+    def __init__(self, corpus: Path) -> None:
+        self._corpus = corpus
+
+    def arrays(self, clips: Sequence[Clip]) -> list[np.ndarray]:
+        """(T,) float32 in [-1, 1], 16 kHz, one a clip."""
+        opened = {code: open_language(self._corpus, code) for code in {clip.language for clip in clips}}
+        return [opened[clip.language].wave(clip).astype(np.float32) / INT16_SCALE for clip in clips]
+
+
+class FrozenOutputs:
+    """Outputs of a network's frozen part, each computed once and kept in a file named by what went in.
+
+    A killed run loses at most the batch in flight; two runs at once write equal files.
+    """
+
+    def __init__(self, frozen: Frozen, waves: Inputs, folder: Path, device: torch.device, seconds: float) -> None:
+        self._frozen, self._waves, self._device, self._seconds = frozen, waves, device, seconds
+        self._folder = folder / hashlib.sha256(frozen.key.encode()).hexdigest()[:16]
+
+    def prepare(self, clips: Sequence[Clip]) -> int:
+        """Computes what is missing, in batches of like length. Returns how many clips were computed."""
+        missing = list({clip.sha: clip for clip in clips if not self._path(clip).exists()}.values())
+        for numbers in length_batches(missing, self._seconds):
+            part = [missing[number] for number in numbers]
+            batch = collate(self._waves.arrays(part)).to(self._device)
+            with torch.no_grad():
+                computed = self._frozen.compute(batch)
+            for clip, array in zip(part, computed, strict=True):
+                buffer = io.BytesIO()
+                np.save(buffer, np.asarray(array, dtype=np.float32), allow_pickle=False)
+                write_atomically(self._path(clip), buffer.getvalue())
+        return len(missing)
+
+    def arrays(self, clips: Sequence[Clip]) -> list[np.ndarray]:
+        """The outputs, (T, D) float32 each; a part that gives (D,) counts as T = 1."""
+        self.prepare(clips)
+        return [np.atleast_2d(np.load(self._path(clip), allow_pickle=False)) for clip in clips]
+
+    def _path(self, clip: Clip) -> Path:
+        return self._folder / clip.sha[:2] / f"{clip.sha}.npy"
+
+
+def collate(arrays: Sequence[np.ndarray]) -> Batch:
+    """Pads arrays of (T,) or (T, D) with zeros along T to one batch (K, T) or (K, T, D)."""
+    longest = max(len(array) for array in arrays)
+    values = np.zeros((len(arrays), longest, *arrays[0].shape[1:]), dtype=np.float32)
+    for row, array in zip(values, arrays, strict=True):
+        row[: len(array)] = array
+    return Batch(torch.from_numpy(values), torch.tensor([len(array) for array in arrays]))
+
+
+def length_batches(clips: Sequence[Clip], seconds: float) -> Iterator[list[int]]:
+    """Groups of indices of clips of like length, longest first, each of at most `seconds` with its padding.
+
+    A clip longer than `seconds` is a group of its own.
+    """
+    group: list[int] = []
+    for number in sorted(range(len(clips)), key=lambda n: (-clips[n].length, n)):
+        if group and clips[group[0]].seconds * (len(group) + 1) > seconds:
+            yield group
+            group = []
+        group.append(number)
+    if group:
+        yield group

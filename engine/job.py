@@ -1,0 +1,200 @@
+"""A grid made ready to run: its task's settings filled in, its data prepared, its results folder agreed with.
+
+`Identity` is what may change a trial's numbers. A results folder holds trials of one identity only: another one is
+refused, with what differs. Languages, seeds, evaluated languages, resources and tracking are not part of it, so a
+finished grid can grow.
+"""
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from engine.store import Store
+from grids.errors import UserError
+from grids.grid import Grid, Train, load
+from tasks import make_task
+from tasks.base import Task
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What may change a trial's numbers, beside its own mixture and seed.
+
+    Attributes:
+        config: task, options, model, training, data rules, all resolved.
+        data: language -> hash of its prepared clips.
+    """
+
+    config: Mapping[str, Any]
+    data: Mapping[str, str]
+
+    @property
+    def config_sha(self) -> str:
+        """Hash of the configuration."""
+        return hashlib.sha256(json.dumps(self.config, sort_keys=True).encode()).hexdigest()[:16]
+
+    def data_sha(self, languages: tuple[str, ...]) -> str:
+        """Hash of the data of these languages; "" for a task without a corpus."""
+        known = {code: self.data[code] for code in sorted(languages) if code in self.data}
+        return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16] if known else ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything a training needs to know, beside its trial.
+
+    Attributes:
+        grid: the grid.
+        train: the task's training settings with the grid's overrides.
+        results: the results folder, absolute.
+        corpus: the folder of prepared languages; None for a task without audio.
+        identity: what may change a trial's numbers.
+        code_version: of this program.
+    """
+
+    grid: Grid
+    train: Train
+    results: Path
+    corpus: Path | None
+    identity: Identity
+    code_version: str
+
+    @property
+    def task(self) -> Task:
+        """The grid's task."""
+        return make_task(self.grid)
+
+    @property
+    def store(self) -> Store:
+        """The results folder."""
+        return Store(self.results)
+
+
+def make_job(grid: Grid, results: Path, progress: Progress | None = None) -> Job:
+    """Checks everything that can be known before a training, and prepares the data.
+
+    Args:
+        grid: the grid.
+        results: the results folder; need not exist.
+        progress: called with (language, clips done, clips in all) while clips are decoded.
+
+    Raises:
+        UserError: task, option, backbone, corpus or language unknown, or too little data for the blocks.
+    """
+    task = make_task(grid)
+    train = replace(task.train, **grid.train)
+    config = {
+        "task": grid.task,
+        "options": asdict(task.options),
+        "weights_sha": task.weights_sha(),
+        "model": {name: value for name, value in asdict(grid.model).items() if name != "backbone"},
+        "train": asdict(train),
+        "data": asdict(grid.data),
+        **{key: getattr(grid, key) for key in ("samples", "clips_per_speaker", "blocks", "max_test_clips")},
+    }
+    corpus, shas = None, dict[str, str]()
+    if task.needs.audio:
+        from tasks.data.prepare import prepare
+
+        prepared = prepare(grid.corpus, grid.all_languages(), grid.data, progress)
+        corpus, shas = prepared.folder, {code: prepared.shas[code] for code in grid.all_languages()}
+    identity = Identity(json.loads(json.dumps(config)), shas)
+    return Job(grid, train, results.resolve(), corpus, identity, code_version())
+
+
+def settle(job: Job) -> None:
+    """Makes the results folder the job's own, or refuses.
+
+    Writes `identity.json` and `grid.toml`. The grid there keeps every language and seed that was ever asked for, so
+    that no finished trial can be left out of an analysis by asking for less.
+
+    Raises:
+        UserError: the folder holds results of another identity, or of a language that the grid now excludes.
+    """
+    store, grid, identity = job.store, job.grid, job.identity
+    if store.identity_path.exists():
+        old = Identity(**json.loads(store.identity_path.read_text(encoding="utf-8")))
+        _refuse_other(store.folder, old, identity)
+        identity = Identity(identity.config, {**old.data, **identity.data})
+        grid = _grown(load(store.grid_path), grid)
+    store.write_text(store.identity_path, json.dumps(asdict(identity), indent=1))
+    store.write_text(store.grid_path, _as_toml(replace(grid, train=asdict(job.train))))
+
+
+def check(job: Job) -> None:
+    """`settle` without writing: raises what it would raise."""
+    if job.store.identity_path.exists():
+        old = Identity(**json.loads(job.store.identity_path.read_text(encoding="utf-8")))
+        _refuse_other(job.results, old, job.identity)
+        _grown(load(job.store.grid_path), job.grid)
+
+
+@cache
+def code_version() -> str:
+    """The package's version, with the commit where the code runs from a git checkout."""
+    try:
+        number = version("cltm-engine")
+    except PackageNotFoundError:
+        number = "0"
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        described = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return number
+    return f"{number}+{described}"
+
+
+def _refuse_other(folder: Path, old: Identity, new: Identity) -> None:
+    """Raises a `UserError` that lists what differs between two identities."""
+    before, now = _flat(old.config), _flat(new.config)
+    differing = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+    if differing:
+        changes = "; ".join(f"{key} is {before.get(key)!r} there and {now.get(key)!r} in the grid" for key in differing)
+        raise UserError(f"{folder} holds results of another configuration: {changes}; use another --results folder")
+    changed = [code for code in sorted(new.data) if old.data.get(code, new.data[code]) != new.data[code]]
+    if changed:
+        raise UserError(
+            f"{folder} holds results of other data: the prepared clips of {', '.join(changed)} have changed since; "
+            "use another --results folder"
+        )
+
+
+def _grown(old: Grid, new: Grid) -> Grid:
+    """The new grid with the languages, seeds and mixtures of the old one added."""
+    late = sorted(set(old.languages) & set(new.exclude))
+    if late:
+        raise UserError(
+            f"exclude names {', '.join(late)}, of which there are results already: exclusions are declared before the "
+            "run; use another --results folder"
+        )
+    return replace(
+        new,
+        name=old.name,
+        languages=tuple(dict.fromkeys(old.languages + new.languages)),
+        seeds=tuple(sorted({*old.seeds, *new.seeds})),
+        mixtures=tuple(dict.fromkeys(old.mixtures + new.mixtures)),
+        exclude={**old.exclude, **new.exclude},
+    )
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as one, with dotted keys."""
+    flat = dict[str, Any]()
+    for key, value in table.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return flat
+
+
+def _as_toml(grid: Grid) -> str:
+    """The grid as a grid file with every key."""
+    return f"# The resolved grid {grid.name!r}, written by the engine.\n" + tomli_w.dumps(asdict(grid))

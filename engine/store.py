@@ -1,0 +1,245 @@
+"""The results of a grid on disk: one file a finished trial, and `scores.parquet`, a cache of them all.
+
+    results/<grid>/
+        grid.toml             the resolved grid: every key, all languages and seeds that were ever asked for
+        identity.json         what a later run may not change (`engine.job.Identity`)
+        trials/<slug>.json    one finished trial: scores, counts, seconds, hashes, the resolved configuration
+        failures/<slug>.txt   why a trial that has no result failed last
+        scores.parquet        every score, one row a (trial, language, metric, condition); rebuilt from trials/
+        predictions/, embeddings/, checkpoints/   what the grid's `keep` asks for
+
+A result file that exists is complete. Nothing is a database, so a shared cluster file system will do, and any number of
+readers. This module imports neither Ray nor torch.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from grids.errors import UserError
+from grids.mixture import Trial
+from tasks.base import Score
+from tasks.files import write_atomically
+
+SCORES_SCHEMA = pa.schema(
+    [
+        ("trial", pa.string()), ("mixture", pa.string()), ("role", pa.string()), ("donor", pa.string()),
+        ("samples", pa.int64()), ("seed", pa.int64()), ("language", pa.string()), ("metric", pa.string()),
+        ("condition", pa.string()), ("primary", pa.bool_()), ("value", pa.float64()),
+        ("higher_is_better", pa.bool_()), ("n_train", pa.int64()), ("n_test", pa.int64()), ("steps", pa.int64()),
+        ("seconds", pa.float64()), ("device", pa.string()), ("config_sha", pa.string()), ("data_sha", pa.string()),
+        ("code_version", pa.string()), ("started", pa.string()), ("stored_ns", pa.int64()),
+    ]
+)  # fmt: skip
+STALE_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished trial.
+
+    Attributes:
+        trial: which one.
+        scores: every language and metric.
+        n_train: training clips of the largest stage.
+        steps: optimiser steps.
+        seconds: phase -> seconds (load, data, train, evaluate).
+        device: what it ran on.
+        numerics: what limits exactness: threads, precision, workers, library versions.
+        config_sha: hash of what may change a trial's numbers, beside its own mixture and seed.
+        data_sha: hash of the prepared data of the languages it was trained and scored on.
+        code_version: version of this program.
+        started: ISO 8601, UTC.
+        config: the resolved configuration that config_sha stands for.
+    """
+
+    trial: Trial
+    scores: tuple[Score, ...]
+    n_train: int
+    steps: int
+    seconds: Mapping[str, float]
+    device: str
+    numerics: Mapping[str, Any]
+    config_sha: str
+    data_sha: str
+    code_version: str
+    started: str
+    config: Mapping[str, Any]
+
+    @property
+    def languages(self) -> frozenset[str]:
+        """The languages it has scores of."""
+        return frozenset(score.language for score in self.scores)
+
+    def to_json(self) -> bytes:
+        """The result file's content. Floats come back bit for bit."""
+        values = {**asdict(self), "trial": self.trial.as_dict()}
+        return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=True).encode()
+
+    @classmethod
+    def from_json(cls, content: bytes) -> "Result":
+        """The result that `to_json` wrote.
+
+        Raises:
+            ValueError, KeyError, TypeError: the content is no result.
+        """
+        values = json.loads(content)
+        scores = tuple(Score(**score) for score in values["scores"])
+        return cls(**{**values, "trial": Trial.from_dict(values["trial"]), "scores": scores})
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a trial has no result."""
+
+    slug: str
+    cause: str
+    path: Path
+
+
+class Store:
+    """A results folder. The only place that knows its file names."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.grid_path = folder / "grid.toml"
+        self.identity_path = folder / "identity.json"
+        self.scores_path = folder / "scores.parquet"
+        self._trials = folder / "trials"
+        self._failures = folder / "failures"
+
+    def kept_path(self, kind: str, trial: Trial, suffix: str) -> Path:
+        """Where a trial leaves its predictions, embeddings or checkpoint."""
+        return self.folder / kind / f"{trial.slug}{suffix}"
+
+    def write(self, result: Result) -> None:
+        """Stores a finished trial and forgets its earlier failures."""
+        write_atomically(self._result_path(result.trial), result.to_json())
+        self._failure_path(result.trial).unlink(missing_ok=True)
+
+    def read(self, trial: Trial) -> Result | None:
+        """A trial's result, or None if it has none.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        return _read(path) if (path := self._result_path(trial)).exists() else None
+
+    def write_failure(self, trial: Trial, traceback_text: str) -> None:
+        """Keeps why a trial failed; the last line is the cause."""
+        write_atomically(self._failure_path(trial), traceback_text.encode())
+
+    def failures(self) -> list[Failure]:
+        """The trials that failed and have no result."""
+        found = []
+        for path in sorted(self._failures.glob("*.txt")):
+            lines = path.read_text(encoding="utf-8").strip().splitlines()
+            found.append(Failure(path.stem, lines[-1] if lines else "", path))
+        return found
+
+    def results(self) -> Iterable[Result]:
+        """Every finished trial, by name."""
+        for path in sorted(self._trials.glob("*.json")):
+            yield _read(path)
+
+    def scored(self) -> dict[str, frozenset[str]]:
+        """Slug of each finished trial -> the languages it has scores of. Opens only files that are new."""
+        known, found = self._cached(), {}
+        for path, stamp in self._stamps():
+            cached_stamp, languages = known.get(path.stem, (None, frozenset[str]()))
+            found[path.stem] = languages if cached_stamp == stamp else _read(path).languages
+        return found
+
+    def compact(self, samples: int) -> pa.Table:
+        """Brings `scores.parquet` up to date with the result files, opening only those that are new.
+
+        Args:
+            samples: N of the grid, which says what each score is in the matrix (its role).
+
+        Returns:
+            The table, sorted by trial, language, metric and condition.
+        """
+        old = self._cached_table()
+        stamps = {path.stem: (path, stamp) for path, stamp in self._stamps()}
+        known = dict(zip(old["trial"].to_pylist(), old["stored_ns"].to_pylist(), strict=True))
+        fresh = {slug for slug, (_, stamp) in stamps.items() if known.get(slug) != stamp}
+        keep = [slug in stamps and slug not in fresh for slug in old["trial"].to_pylist()]
+        rows = [row for slug in sorted(fresh) for row in _rows(_read(stamps[slug][0]), samples, stamps[slug][1])]
+        table = pa.concat_tables([old.filter(pa.array(keep, pa.bool_())), pa.Table.from_pylist(rows, SCORES_SCHEMA)])
+        table = table.sort_by([(name, "ascending") for name in ("trial", "language", "metric", "condition")])
+        if rows or len(table) != len(old) or not self.scores_path.exists():
+            sink = pa.BufferOutputStream()
+            pq.write_table(table, sink)
+            write_atomically(self.scores_path, sink.getvalue().to_pybytes())
+        return table
+
+    def write_text(self, path: Path, text: str) -> None:
+        """Writes one of the folder's text files."""
+        write_atomically(path, text.encode())
+
+    def clear_partial(self) -> None:
+        """Removes what killed writers left a day ago or longer."""
+        for path in self.folder.glob("**/.*.partial"):
+            if time.time() - path.stat().st_mtime > STALE_SECONDS:
+                path.unlink(missing_ok=True)
+
+    def _result_path(self, trial: Trial) -> Path:
+        return self._trials / f"{trial.slug}.json"
+
+    def _failure_path(self, trial: Trial) -> Path:
+        return self._failures / f"{trial.slug}.txt"
+
+    def _stamps(self) -> list[tuple[Path, int]]:
+        """Every result file with the time it was written, by name."""
+        if not self._trials.is_dir():
+            return []
+        with os.scandir(self._trials) as entries:
+            visible = [entry for entry in entries if entry.name.endswith(".json") and not entry.name.startswith(".")]
+            return sorted((Path(entry.path), entry.stat().st_mtime_ns) for entry in visible)
+
+    def _cached_table(self) -> pa.Table:
+        """`scores.parquet` as it is, or an empty table where it is missing, unreadable or of another shape."""
+        try:
+            table = pq.read_table(self.scores_path)
+        except (OSError, pa.ArrowInvalid):
+            return SCORES_SCHEMA.empty_table()
+        return table if table.schema.equals(SCORES_SCHEMA) else SCORES_SCHEMA.empty_table()
+
+    def _cached(self) -> dict[str, tuple[int, frozenset[str]]]:
+        """Slug -> (time written, languages scored), of the trials in `scores.parquet`."""
+        table = self._cached_table().select(["trial", "stored_ns", "language"]).to_pydict()
+        languages: dict[str, tuple[int, set[str]]] = {}
+        for slug, stamp, language in zip(table["trial"], table["stored_ns"], table["language"], strict=True):
+            languages.setdefault(slug, (stamp, set()))[1].add(language)
+        return {slug: (stamp, frozenset(codes)) for slug, (stamp, codes) in languages.items()}
+
+
+def _read(path: Path) -> Result:
+    """The result in a file, or a `UserError` that names the file."""
+    try:
+        return Result.from_json(path.read_bytes())
+    except (ValueError, KeyError, TypeError) as error:
+        cause = f"{type(error).__name__}: {error}"
+        raise UserError(f"result file {path} is damaged ({cause}); delete it to train that trial again") from None
+
+
+def _rows(result: Result, samples: int, stamp: int) -> list[dict[str, Any]]:
+    """The rows of `scores.parquet` that a result stands for."""
+    shared = {
+        "trial": result.trial.slug, "mixture": result.trial.mixture.text(samples), "samples": samples,
+        "seed": result.trial.seed, "n_train": result.n_train, "steps": result.steps,
+        "seconds": sum(result.seconds.values()), "device": result.device, "config_sha": result.config_sha,
+        "data_sha": result.data_sha, "code_version": result.code_version, "started": result.started, "stored_ns": stamp,
+    }  # fmt: skip
+    rows = []
+    for score in result.scores:
+        role, donor = result.trial.mixture.role(score.language, samples)
+        rows.append({**shared, **asdict(score), "role": role, "donor": donor})
+    return rows

@@ -1,0 +1,98 @@
+"""Mirrors trials to Weights & Biases. The results folder is the truth: a failing logger never fails a training.
+
+One run a trial, written by rank 0 alone: group = task/backbone, job type = base, self, cross or other, config = the
+resolved configuration with the trial, history = loss, gradient norm and learning rate by step, summary = scores and
+seconds. Offline unless WANDB_API_KEY is set or the grid says otherwise.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from engine.job import Job
+from engine.store import Result
+from grids.mixture import Trial
+
+logger = logging.getLogger(__name__)
+LOG_EVERY = 10  # optimiser steps
+
+
+def wandb_mode(job: Job) -> str:
+    """What the grid says; "auto" becomes "online" if there is a key and "offline" otherwise."""
+    chosen = job.grid.tracking.wandb
+    if chosen != "auto":
+        return chosen
+    return "online" if os.environ.get("WANDB_API_KEY") else "offline"
+
+
+class Tracker:
+    """One trial's W&B run; does nothing where tracking is off."""
+
+    def __init__(self, job: Job, trial: Trial) -> None:
+        self._run: Any = None
+        if wandb_mode(job) != "off":
+            self._run = self._try(lambda: _start(job, trial))
+
+    def log(self, step: int, values: Mapping[str, Any]) -> None:
+        """Adds a step's values to the history."""
+        if self._run is not None and (step == 1 or step % LOG_EVERY == 0):
+            numbers = {name: float(value) for name, value in values.items()}
+            self._try(lambda: self._run.log(numbers, step=step))
+
+    def finish(self, result: Result | None) -> None:
+        """Writes the summary and ends the run; without a result it counts as failed."""
+        if self._run is not None:
+            self._try(lambda: _finish(self._run, result))
+            self._run = None
+
+    def _try(self, call: Callable[[], Any]) -> Any:
+        """Calls the logger; the first error switches it off for this trial and is logged once."""
+        try:
+            return call()
+        except Exception as error:  # whatever a logger raises, the training goes on
+            logger.warning("W&B is off for this trial: %s: %s", type(error).__name__, error)
+            self._run = None
+            return None
+
+
+def _start(job: Job, trial: Trial) -> Any:
+    """Opens the run."""
+    import wandb
+
+    grid = job.grid
+    languages = trial.mixture.languages
+    mixture = trial.mixture.text(grid.samples)
+    role = trial.mixture.role(languages[0], grid.samples)[0] if languages else "untouched"
+    folder = job.results / "wandb"
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = wandb.Settings(
+        console="off", silent=True, disable_git=True, save_code=False, x_disable_stats=True, x_disable_meta=True,
+        init_timeout=30,
+    )  # fmt: skip
+    return wandb.init(
+        project=grid.tracking.project or "cltm-" + grid.task.replace("/", "-"),
+        group=f"{grid.task}/{Path(grid.model.backbone).name}",
+        job_type=role,
+        name=trial.slug,
+        id=f"{trial.slug[-8:]}-{job.identity.config_sha[:8]}-{time.time_ns() // 1_000_000:x}",
+        tags=list(languages),
+        config={**job.identity.config, "grid": grid.name, "mixture": mixture, "seed": trial.seed},
+        dir=str(folder),
+        mode="online" if wandb_mode(job) == "online" else "offline",
+        reinit="finish_previous",
+        settings=settings,
+    )
+
+
+def _finish(run: Any, result: Result | None) -> None:
+    """Writes the summary of a finished trial and closes the run."""
+    if result is not None:
+        for score in result.scores:
+            name = "/".join(part for part in (score.metric, score.language, score.condition) if part)
+            run.summary[name] = score.value
+        run.summary.update({f"seconds/{phase}": seconds for phase, seconds in result.seconds.items()})
+        run.summary.update({"n_train": result.n_train, "steps": result.steps, "data_sha": result.data_sha})
+    run.finish(exit_code=0 if result is not None else 1)

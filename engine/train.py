@@ -1,0 +1,183 @@
+"""One training, from its trial to its result: draw the blocks, build the network, fit it, score it.
+
+Plain PyTorch, which runs with and without Ray. On a CPU the numbers depend on the job, the trial and the number of
+threads alone, not on what the process did before. On a GPU some kernels are not deterministic; `Result.numerics` says
+what a result was computed with.
+"""
+
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from engine.inputs import FrozenOutputs, Inputs, Waves
+from engine.job import Job
+from engine.keep import keep_checkpoint, keep_outputs, load_checkpoint
+from engine.learner import Learner, Log, World
+from engine.plan import Pending
+from engine.store import Result
+from grids.mixture import Mixture
+from tasks.base import Setup, Task
+from tasks.data.blocks import draw_block, held_out
+from tasks.data.cache import cache_folder
+from tasks.data.clips import Clip
+from tasks.data.store import open_language
+from tasks.examples import keyed
+
+
+@dataclass(frozen=True)
+class TrialData:
+    """The clips of one trial.
+
+    Attributes:
+        stages: training clips, a stage each.
+        tests: language -> its test set.
+    """
+
+    stages: tuple[tuple[Clip, ...], ...]
+    tests: Mapping[str, tuple[Clip, ...]]
+
+    @property
+    def training(self) -> tuple[Clip, ...]:
+        """Every training clip once."""
+        return tuple(dict.fromkeys(clip for stage in self.stages for clip in stage))
+
+
+class Clock:
+    """Seconds by phase."""
+
+    def __init__(self) -> None:
+        self.seconds = dict[str, float]()
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Measures the time inside."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - start, 4)
+
+
+def run_trial(job: Job, pending: Pending, log: Log = lambda step, values: None) -> Result | None:
+    """Trains one mixture with one seed and scores it.
+
+    Args:
+        job: what the grid says.
+        pending: the trial, the languages it still lacks, and whether a kept checkpoint stands for the training.
+        log: called with each optimiser step and its loss, gradient norm and learning rate.
+
+    Returns:
+        The result, together with the scores that the trial had before; None on every rank but 0.
+
+    Raises:
+        UserError: a language cannot fill its block or has no test clips.
+        FloatingPointError: the loss is not finite; names the step and the clips.
+    """
+    clock, world, started = Clock(), World.current(), datetime.now(UTC)
+    trial, resources, task = pending.trial, job.grid.resources, job.task
+    device = torch.device("cuda" if resources.gpus_per_trial else "cpu")
+    torch.set_num_threads(resources.cpus_per_trial)
+    with clock.phase("data"):
+        data = trial_data(job, task, trial.mixture, trial.seed, pending.languages)
+    with clock.phase("load"):
+        _seed_everything(trial.seed, world)
+        network: Any = task.network(Setup(trial.mixture, data.training, trial.seed))
+        checkpoint = job.store.kept_path("checkpoints", trial, ".safetensors")
+        if pending.how == "checkpoint":
+            load_checkpoint(network, checkpoint)
+        network = network.to(device) if isinstance(network, nn.Module) else network
+        inputs = _inputs(job, task, network, device)
+        learner = Learner(task, network, inputs, job.train, device, world, resources.evaluation_seconds, log)
+    with clock.phase("train"):
+        steps = 0 if pending.how == "checkpoint" else learner.fit(data.stages, trial.seed)
+    with clock.phase("evaluate"):
+        tests = learner.evaluate(data.tests)
+        scored = None if tests is None else task.score(network, tests)
+    if tests is None or scored is None:
+        return None
+    with clock.phase("keep"):
+        keep_outputs(job, trial, tests, scored)
+        if "checkpoints" in job.grid.keep and pending.how != "checkpoint":
+            keep_checkpoint(network, checkpoint)
+    result = Result(
+        trial=trial,
+        scores=scored.scores,
+        n_train=max((len(stage) for stage in data.stages), default=0),
+        steps=steps,
+        seconds=clock.seconds,
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        numerics=_numerics(job, world),
+        config_sha=job.identity.config_sha,
+        data_sha="",
+        code_version=job.code_version,
+        started=started.isoformat(timespec="seconds"),
+        config=job.identity.config,
+    )
+    return _with_earlier(result, job)
+
+
+def trial_data(job: Job, task: Task, mixture: Mixture, seed: int, languages: Sequence[str]) -> TrialData:
+    """Draws a trial's blocks and takes its test sets.
+
+    Raises:
+        UserError: a language cannot fill its block or has no test clips.
+    """
+    grid = job.grid
+    if job.corpus is None:
+        return TrialData((), {code: () for code in languages})
+    clips = {code: open_language(job.corpus, code).clips for code in {*mixture.languages, *languages}}
+    draw = seed if grid.blocks == "per_seed" else None
+    stages = tuple(
+        tuple(
+            clip
+            for part in stage
+            for clip in draw_block(clips[part.language], task.needs, part.samples, grid.clips_per_speaker, draw)
+        )
+        for stage in mixture.stages
+    )
+    return TrialData(stages, {c: held_out(clips[c], task.needs, "test", grid.max_test_clips) for c in languages})
+
+
+def _with_earlier(result: Result, job: Job) -> Result:
+    """The result with the scores that the trial had before, which stay as they were, and the hash of all its data."""
+    old = job.store.read(result.trial)
+    if old is not None:
+        new = tuple(score for score in result.scores if score.language not in old.languages)
+        result = replace(old, scores=old.scores + new)
+    return replace(result, data_sha=job.identity.data_sha((*result.trial.mixture.languages, *result.languages)))
+
+
+def _inputs(job: Job, task: Task, network: Any, device: torch.device) -> Inputs | None:
+    """What the network is fed: nothing, waves, or the cached outputs of its frozen part."""
+    if job.corpus is None:
+        return None
+    waves, frozen = Waves(job.corpus), task.frozen(network)
+    if frozen is None:
+        return waves
+    return FrozenOutputs(frozen, waves, cache_folder() / "frozen", device, job.grid.resources.evaluation_seconds)
+
+
+def _seed_everything(seed: int, world: World) -> None:
+    """Seeds the global generators, which dropout and masking in backbones use. Orders and heads have their own."""
+    number = keyed("trial", seed, world.rank)
+    random.seed(number)
+    np.random.seed(number % 2**32)
+    torch.manual_seed(number % 2**63)
+
+
+def _numerics(job: Job, world: World) -> dict[str, Any]:
+    """What the last bits of a result depend on."""
+    return {
+        "threads": job.grid.resources.cpus_per_trial,
+        "workers": world.size,
+        "precision": job.train.precision,
+        "torch": str(torch.__version__),
+        "evaluation_seconds": job.grid.resources.evaluation_seconds,
+        "deterministic": not job.grid.resources.gpus_per_trial,
+    }

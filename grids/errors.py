@@ -1,0 +1,45 @@
+"""The one exception for a user's mistake, and how its text is made.
+
+A `UserError` is printed as one line, without a traceback, by every command line of the project. Anything else that
+is raised is a defect of ours and keeps its traceback.
+"""
+
+import difflib
+from collections.abc import Callable, Iterable
+
+
+class UserError(ValueError):
+    """A mistake in what the user gave: the message says what, what it was, and what is allowed."""
+
+
+def nearest(got: str, allowed: Iterable[str]) -> str:
+    """Returns " (did you mean 'x'?)" for the closest allowed name, or an empty text if none is close."""
+    close = difflib.get_close_matches(got, list(allowed), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def unknown(what: str, got: str, allowed: Iterable[str]) -> UserError:
+    """Returns the error for a name that is not one of the `allowed` ones, with the nearest of them."""
+    names = sorted(allowed)
+    return UserError(f"unknown {what} {got!r}{nearest(got, names)}; allowed: {', '.join(names) or 'none'}")
+
+
+def one_line_errors(main: Callable[[], int]) -> int:
+    """Runs a command's `main` and turns a `UserError` into one line on standard error.
+
+    Args:
+        main: what the command does; returns its exit status.
+
+    Returns:
+        The exit status: main's own, 2 after a `UserError`, 130 after Ctrl-C.
+    """
+    import sys
+
+    try:
+        return main()
+    except UserError as error:
+        print("error: " + " ".join(str(error).split()), file=sys.stderr)  # noqa: T201
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)  # noqa: T201
+        return 130

@@ -1,0 +1,288 @@
+"""What to run: a `Grid` from one TOML file, and the trials it stands for.
+
+`load` checks the file's shape. What only a task or a corpus can know (the task's options, whether the backbone exists,
+whether a language has enough clips) is checked by them, before anything starts. `README.md` beside this file explains
+every key.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Literal
+
+from grids.errors import UserError
+from grids.mixture import Mixture, Trial
+from grids.schema import check_table, from_table
+
+Keep = Literal["predictions", "embeddings", "checkpoints"]
+
+
+def _require(condition: bool, message: str) -> None:
+    """Raises a `UserError` with the message unless the condition holds."""
+    if not condition:
+        raise UserError(message)
+
+
+@dataclass(frozen=True)
+class Model:
+    """The network a training starts from. What encoders do in silence is a setting here, off unless asked for.
+
+    Attributes:
+        backbone: a folder that `from_pretrained` reads, a hub name, or a built-in encoder ("tiny", "tiny-groupnorm").
+        freeze_feature_encoder: the convolutions do not learn.
+        spec_augment: mask spans of time as the backbone's configuration says.
+        layerdrop: probability that a transformer layer is skipped in training.
+    """
+
+    backbone: str = "utter-project/mHuBERT-147"
+    freeze_feature_encoder: bool = False
+    spec_augment: bool = False
+    layerdrop: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.layerdrop < 1, f"layerdrop in [model] is {self.layerdrop}; allowed: 0 <= layerdrop < 1")
+
+
+@dataclass(frozen=True)
+class Train:
+    """How a network is trained. A task states its own values; the grid's [train] overrides them.
+
+    Attributes:
+        learning_rate: of AdamW, constant after the warm-up.
+        weight_decay: of AdamW, decoupled.
+        epochs: passes over a stage's samples, when the budget is "epochs".
+        budget: "epochs" (the paper's way: twice the data, twice the steps) or "steps" (the same for every mixture).
+        steps: optimiser steps of every mixture, when the budget is "steps".
+        batch_size: samples an optimiser step, over all workers.
+        precision: "fp32", "bf16" or "fp16" (autocast, with gradient scaling for fp16).
+        gradient_clip: largest norm of the gradient; 0 switches clipping off.
+        warmup: share of the steps in which the learning rate rises linearly from 0.
+    """
+
+    learning_rate: float = 1e-5
+    weight_decay: float = 0.0
+    epochs: int = 1
+    budget: Literal["epochs", "steps"] = "epochs"
+    steps: int = 0
+    batch_size: int = 1
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    gradient_clip: float = 1.0
+    warmup: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(self.learning_rate > 0, f"learning_rate in [train] is {self.learning_rate}; allowed: > 0")
+        _require(self.epochs >= 1, f"epochs in [train] is {self.epochs}; allowed: >= 1")
+        _require(self.batch_size >= 1, f"batch_size in [train] is {self.batch_size}; allowed: >= 1")
+        _require(self.weight_decay >= 0, f"weight_decay in [train] is {self.weight_decay}; allowed: >= 0")
+        _require(self.gradient_clip >= 0, f"gradient_clip in [train] is {self.gradient_clip}; allowed: >= 0")
+        _require(0 <= self.warmup < 1, f"warmup in [train] is {self.warmup}; allowed: 0 <= warmup < 1")
+        steps_fit = self.steps >= 1 if self.budget == "steps" else self.steps == 0
+        _require(steps_fit, f"steps in [train] is {self.steps}: it needs budget = 'steps' and a value >= 1")
+
+
+@dataclass(frozen=True)
+class Data:
+    """Which clips of a corpus count, before any task looks at them.
+
+    Attributes:
+        max_train_clips: clips of a language's train split that are decoded, whole speakers in an order that depends
+            on nothing but their names; 0: all.
+        min_seconds: shorter clips are dropped.
+        max_seconds: longer clips are dropped.
+        max_broken_share: a language with a larger share of unreadable or truncated clips is refused.
+    """
+
+    max_train_clips: int = 20_000
+    min_seconds: float = 0.5
+    max_seconds: float = 30.0
+    max_broken_share: float = 0.2
+
+    def __post_init__(self) -> None:
+        _require(self.max_train_clips >= 0, f"max_train_clips in [data] is {self.max_train_clips}; allowed: >= 0")
+        ordered = 0 <= self.min_seconds < self.max_seconds
+        _require(ordered, f"[data] needs 0 <= min_seconds < max_seconds, got {self.min_seconds} and {self.max_seconds}")
+        share = self.max_broken_share
+        _require(0 <= share <= 1, f"max_broken_share in [data] is {share}; allowed: 0 to 1")
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one trial occupies. Nothing here may change a score.
+
+    Attributes:
+        workers_per_trial: processes that train one model together; 1 needs no process group.
+        cpus_per_trial: cores, and threads, of each worker.
+        gpus_per_trial: GPUs of each worker; a fraction lets several trials share one.
+        max_retries: times that a failed trial is tried again.
+        evaluation_seconds: audio in a batch of evaluation, padding included; a matter of memory.
+        trials_per_tuner: trials handed to one Ray Tune run; a new one starts when they are through.
+    """
+
+    workers_per_trial: int = 1
+    cpus_per_trial: int = 1
+    gpus_per_trial: float = 0.0
+    max_retries: int = 1
+    evaluation_seconds: float = 60.0
+    trials_per_tuner: int = 1000
+
+    def __post_init__(self) -> None:
+        for name in ("workers_per_trial", "cpus_per_trial", "trials_per_tuner"):
+            _require(getattr(self, name) >= 1, f"{name} in [resources] is {getattr(self, name)}; allowed: >= 1")
+        _require(self.max_retries >= 0, f"max_retries in [resources] is {self.max_retries}; allowed: >= 0")
+        seconds = self.evaluation_seconds
+        _require(seconds > 0, f"evaluation_seconds in [resources] is {seconds}; allowed: > 0")
+        gpus = self.gpus_per_trial
+        _require(gpus >= 0 and (gpus <= 1 or gpus == int(gpus)), f"gpus_per_trial is {gpus}; allowed: 0 to 1, or whole")
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Where trials are mirrored. The results folder is the truth.
+
+    Attributes:
+        wandb: "auto" is online if WANDB_API_KEY is set, otherwise offline.
+        project: the W&B project; empty: cltm-<task>.
+    """
+
+    wandb: Literal["auto", "off", "offline", "online"] = "auto"
+    project: str = ""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """One experiment: every mixture of `languages` x every seed, for one task and one model.
+
+    Attributes:
+        name: also of the results folder; if not given, the TOML file's name.
+        task: a name in `tasks.TASKS`.
+        corpus: "synthetic", or the folder of a release, the one that holds one folder a language.
+        languages: the matrix's rows and columns, without the excluded ones.
+        seeds: one draw of everything each.
+        samples: N, samples of a block (of a class, where the task has classes).
+        clips_per_speaker: clips that each speaker gives to a block.
+        blocks: "per_seed" (a seed draws its blocks) or "fixed" (only the training varies).
+        evaluate: languages scored beside those of the mixture: none ("mixture"), the grid's ("all"), or these.
+        max_test_clips: largest test set a language; 0: the whole test split.
+        exclude: languages left out before the run, with the reason that the report prints.
+        keep: what trials leave behind beside their scores.
+        mode: "matrix" trains what a transfer matrix needs, and `mixtures`; "list" trains `mixtures` alone.
+        mixtures: mixtures to train, e.g. "ca+0.1*en", "en>ca", "" (the untouched model).
+        options: the task's own options, checked by its `Options`. (TOML cannot hold `task = ...` and a table [task].)
+        model: the network to start from.
+        train: the [train] table: what it overrides of the task's own `Train`.
+        data: which clips count.
+        resources: what a trial occupies.
+        tracking: where trials are mirrored.
+    """
+
+    name: str
+    task: str
+    corpus: str
+    languages: tuple[str, ...]
+    seeds: tuple[int, ...]
+    samples: int
+    clips_per_speaker: int = 4
+    blocks: Literal["per_seed", "fixed"] = "per_seed"
+    evaluate: Literal["mixture", "all"] | tuple[str, ...] = "mixture"
+    max_test_clips: int = 0
+    exclude: Mapping[str, str] = field(default_factory=dict)
+    keep: tuple[Keep, ...] = ()
+    mode: Literal["matrix", "list"] = "matrix"
+    mixtures: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    model: Model = Model()
+    train: Mapping[str, Any] = field(default_factory=dict)
+    data: Data = Data()
+    resources: Resources = Resources()
+    tracking: Tracking = Tracking()
+
+    def __post_init__(self) -> None:
+        _require(self.samples >= 1, f"samples is {self.samples}; allowed: >= 1")
+        _require(self.clips_per_speaker >= 1, f"clips_per_speaker is {self.clips_per_speaker}; allowed: >= 1")
+        whole = self.samples % self.clips_per_speaker == 0
+        _require(whole, f"samples is {self.samples}, no multiple of clips_per_speaker = {self.clips_per_speaker}")
+        _require(self.max_test_clips >= 0, f"max_test_clips is {self.max_test_clips}; allowed: >= 0")
+        _require(len(self.seeds) >= 1, "seeds is empty; allowed: a number >= 1 or a list of integers")
+        _require(min(self.seeds, default=0) >= 0, f"seeds has {min(self.seeds)}; allowed: integers >= 0")
+        _require(len(self.languages) >= 1, "languages is empty (or everything in it is excluded)")
+        for name in ("languages", "seeds", "mixtures", "keep"):
+            values = getattr(self, name)
+            twice = sorted({str(value) for value in values if values.count(value) > 1})
+            _require(not twice, f"{name} has {', '.join(twice)} more than once")
+        _require(self.mode == "matrix" or len(self.mixtures) > 0, "mode = 'list' needs mixtures = [...]")
+        for text in self.mixtures:
+            for code, count in Mixture.parse(text, self.samples).total_samples.items():
+                whole = count % self.clips_per_speaker == 0
+                _require(whole, f"mixture {text!r} takes {count} samples of {code}, no multiple of clips_per_speaker")
+
+    def matrix_mixtures(self) -> tuple[Mixture, ...]:
+        """The mixtures that a matrix needs, denominators first: all bases, all selves, then every unordered pair."""
+        size, codes = self.samples, sorted(self.languages)
+        base = [Mixture.of({code: size}) for code in codes]
+        double = [Mixture.of({code: 2 * size}) for code in codes]
+        pairs = [Mixture.of({one: size, other: size}) for one, other in combinations(codes, 2)]
+        return tuple(base + double + pairs)
+
+    def trials(self) -> tuple[Trial, ...]:
+        """Every trial of the grid once, in the order to run them in."""
+        listed = [Mixture.parse(text, self.samples) for text in self.mixtures]
+        ordered = dict.fromkeys([*(self.matrix_mixtures() if self.mode == "matrix" else ()), *listed])
+        return tuple(Trial(mixture, seed) for mixture in ordered for seed in self.seeds)
+
+    def evaluated(self, mixture: Mixture) -> tuple[str, ...]:
+        """The languages that a trial of this mixture is scored on, sorted."""
+        extra = self.languages if self.evaluate == "all" or not mixture.stages else self.evaluate
+        return tuple(sorted({*mixture.languages, *(extra if not isinstance(extra, str) else ())}))
+
+    def all_languages(self) -> tuple[str, ...]:
+        """Every language that some trial is trained or scored on, sorted."""
+        extra = () if isinstance(self.evaluate, str) else self.evaluate
+        further = [code for text in self.mixtures for code in Mixture.parse(text, self.samples).languages]
+        return tuple(sorted({*self.languages, *extra, *further}))
+
+
+def load(path: str | Path) -> Grid:
+    """Reads a grid file.
+
+    Args:
+        path: the TOML file; its stem is the grid's name.
+
+    Raises:
+        UserError: no such file, no TOML, an unknown key, a wrong type, a value out of range.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        return parse(tomllib.loads(text), name=path.stem)
+    except OSError as error:
+        raise UserError(f"cannot read grid file {str(path)!r}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        both = isinstance(error, tomllib.TOMLDecodeError) and re.search(r"^\s*\[task\]", text, re.MULTILINE)
+        hint = "; the task's options are the table [options], since TOML cannot hold 'task = ...' and [task]"
+        raise UserError(f"{path} is not TOML: {error}{hint if both else ''}") from None
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def parse(table: Mapping[str, Any], name: str) -> Grid:
+    """Checks what tomllib read and returns the grid.
+
+    Args:
+        table: the keys of a grid file. `seeds = 5` stands for the seeds 0 to 4.
+        name: the grid's name, unless the table has one.
+
+    Raises:
+        UserError: as `load`, without the file's name.
+    """
+    values = dict(table)
+    seeds = values.get("seeds")
+    if isinstance(seeds, int) and not isinstance(seeds, bool):
+        values["seeds"] = list(range(seeds))
+    excluded = values.get("exclude", {})
+    if isinstance(values.get("languages"), list) and isinstance(excluded, dict):
+        values["languages"] = [code for code in values["languages"] if code not in excluded]
+    grid = from_table(Grid, {"name": name, **values})
+    return replace(grid, train=check_table(Train, grid.train, "[train]"))

@@ -1,0 +1,46 @@
+"""How to train and score: one file a task. Pure PyTorch, no Ray.
+
+To add a task: one file with the members of `tasks.base.Task`, one line in `TASKS`, one grid file.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from grids.errors import UserError, unknown
+from grids.schema import from_table
+
+if TYPE_CHECKING:
+    from grids.grid import Grid
+    from tasks.base import Task
+
+# Name in a grid file -> "module:class", imported when it is used, so that a command that only lists stays quick.
+TASKS = {
+    "gender": "tasks.gender:Gender",
+    "speaker/mhubert": "tasks.speaker.mhubert:SpeakerIdentification",
+    "toy": "tasks.toy:Toy",
+}
+
+
+def task_class(name: str) -> "type[Task]":
+    """The class of a task.
+
+    Raises:
+        UserError: no task of that name.
+    """
+    if name not in TASKS:
+        raise unknown("task", name, TASKS)
+    module, _, attribute = TASKS[name].partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def make_task(grid: "Grid") -> "Task":
+    """The grid's task with its options and model.
+
+    Raises:
+        UserError: no such task, or options that it does not take.
+    """
+    cls = task_class(grid.task)
+    try:
+        return cls(from_table(cls.Options, grid.options, "[options]"), grid.model)
+    except UserError as error:
+        raise UserError(f"task {grid.task!r}: {error}") from None

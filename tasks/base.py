@@ -1,0 +1,195 @@
+"""What a task is: how one network is trained on clips and scored, whatever runs it.
+
+A task is a frozen value (`task_class(options, model)`) with the members of `Task`. It knows nothing of Ray, of results
+folders or of other trials. The training loop (`engine.train`) owns batches, devices, precision, distribution and time.
+
+The life of one training, in calls:
+
+    network = task.network(setup)                            # from setup.seed and setup.clips alone
+    examples = task.examples(network, clips, seed, epoch)    # what one epoch iterates over, in order
+    losses_B = task.loss(network, batch)                     # one a training example
+    outputs = task.outputs(network, batch)                   # one a test clip, computed in any order and batch
+    scored = task.score(network, tests)                      # all outputs of all languages at once
+
+This module imports neither torch nor Ray.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+
+from grids.grid import Model, Train
+from grids.mixture import Mixture
+from tasks.data.clips import Clip, Needs
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+Output = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number: a trained network on one language.
+
+    Attributes:
+        language: the language scored.
+        metric: what was measured.
+        value: a fraction; error rates may exceed 1.
+        n_test: number of items that the value rests on (clips, or pairs of clips).
+        primary: whether this metric makes the matrix.
+        higher_is_better: False for error rates.
+        condition: "" or what differs from the plain test set (another language, a noise level).
+    """
+
+    language: str
+    metric: str
+    value: float
+    n_test: int
+    primary: bool
+    higher_is_better: bool
+    condition: str = ""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A measure of a task."""
+
+    name: str
+    primary: bool = False
+    higher_is_better: bool = True
+
+    def score(self, language: str, value: float, n_test: int, condition: str = "") -> Score:
+        """A score in this metric."""
+        return Score(language, self.name, float(value), n_test, self.primary, self.higher_is_better, condition)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a network may depend on, beside the task's options: the mixture, its clips, the seed."""
+
+    mixture: Mixture
+    clips: tuple[Clip, ...]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Example:
+    """One item of training: one clip, or several that belong together (a pair), and its label."""
+
+    clips: tuple[Clip, ...]
+    label: Any = None
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Padded inputs of K clips. An example of k clips takes k rows in a row.
+
+    Attributes:
+        values: (K, T) float32 waves, 16 kHz, in [-1, 1]; or (K, T, D) outputs of a frozen part. Padding is 0.
+        lengths: (K,) int64, valid positions along T.
+        labels: what `Task.labels` made of the examples; empty in evaluation.
+    """
+
+    values: "torch.Tensor"
+    lengths: "torch.Tensor"
+    labels: Mapping[str, "torch.Tensor"] = field(default_factory=dict)
+
+    def to(self, device: "torch.device") -> "Batch":
+        """The batch on another device."""
+        labels = {name: label.to(device, non_blocking=True) for name, label in self.labels.items()}
+        return Batch(self.values.to(device, non_blocking=True), self.lengths.to(device, non_blocking=True), labels)
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A part of a network that never learns. What it makes of a clip is computed once and kept on disk.
+
+    Attributes:
+        key: stands for its weights and settings; equal keys, equal outputs.
+        compute: batch of waves -> one array a clip, (D,) or (T, D).
+    """
+
+    key: str
+    compute: Callable[[Batch], Sequence[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Tests:
+    """The test set of one language with what the network made of it.
+
+    Attributes:
+        clips: the clips, in the order of the prepared store.
+        outputs: one mapping of names to arrays a clip, in the same order.
+    """
+
+    clips: tuple[Clip, ...]
+    outputs: tuple[Output, ...]
+
+    def stack(self, name: str) -> np.ndarray:
+        """The outputs of that name as one array, (N, ...)."""
+        return np.stack([output[name] for output in self.outputs])
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scores of one training, and the table of single predictions they were computed from.
+
+    Attributes:
+        scores: every language x metric (x condition).
+        predictions: column -> values, all of one length, kept on request. It has a column `language`.
+    """
+
+    scores: tuple[Score, ...]
+    predictions: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+
+class Task(Protocol):
+    """One way to train and to score. See the module's docstring for the order of the calls.
+
+    Attributes:
+        Options: frozen dataclass of the grid's [options] table.
+        train: the task's own training settings; the grid's [train] overrides them.
+        metrics: what it measures; exactly one is primary.
+    """
+
+    Options: ClassVar[type[Any]]
+    train: ClassVar[Train]
+    metrics: ClassVar[tuple[Metric, ...]]
+
+    def __init__(self, options: Any, model: Model) -> None: ...
+
+    @property
+    def needs(self) -> Needs:
+        """What a clip must have, and how blocks are balanced."""
+
+    def weights_sha(self) -> str:
+        """A hash of the weights that training starts from; "" if it starts from none.
+
+        Raises:
+            UserError: they are not to be had.
+        """
+
+    def network(self, setup: Setup) -> "nn.Module":
+        """A network ready to train. Equal setups give equal weights; classes that two setups share start equal."""
+
+    def frozen(self, network: "nn.Module") -> Frozen | None:
+        """The part whose outputs take the place of the waves, or None if the whole network sees waves."""
+
+    def examples(self, network: "nn.Module", clips: Sequence[Clip], seed: int, epoch: int) -> Sequence[Example]:
+        """One epoch over a stage's clips, in order; a function of its arguments alone."""
+
+    def labels(self, network: "nn.Module", examples: Sequence[Example]) -> Mapping[str, "torch.Tensor"]:
+        """The examples' labels as tensors."""
+
+    def loss(self, network: "nn.Module", batch: Batch) -> "torch.Tensor":
+        """(B,) losses, one an example; each independent of the other examples of the batch."""
+
+    def outputs(self, network: "nn.Module", batch: Batch) -> Sequence[Output]:
+        """What the network makes of each of K test clips; independent of the other clips of the batch."""
+
+    def score(self, network: "nn.Module", tests: Mapping[str, Tests]) -> Scored:
+        """The scores, from all outputs of all languages."""

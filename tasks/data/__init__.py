@@ -1,0 +1,1 @@
+"""Corpora: what a release lists, what of it is prepared, and which clips a seed draws."""

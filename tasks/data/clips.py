@@ -1,0 +1,58 @@
+"""One clip, and what a task needs of it. Imported by everything that handles audio; imports nothing heavy itself."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+GENDERS = ("female", "male")
+SAMPLE_RATE_HZ = 16_000
+Split = Literal["train", "dev", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A clip of the prepared store.
+
+    Attributes:
+        language: the code of the folder that it came from.
+        name: its file name in the corpus; unique in the language.
+        speaker: the corpus's speaker id (Common Voice: client_id); "" if the corpus has none.
+        gender: one of `GENDERS`, or "" if unknown or other.
+        sentence: what was read, as the corpus writes it.
+        split: "train", "dev" or "test".
+        offset: first sample in the language's audio file.
+        length: number of samples at 16 kHz.
+        sha: hash of the decoded samples, so of the content and not of the file.
+    """
+
+    language: str
+    name: str
+    speaker: str
+    gender: str
+    sentence: str
+    split: Split
+    offset: int
+    length: int
+    sha: str
+
+    @property
+    def seconds(self) -> float:
+        """Duration in seconds."""
+        return self.length / SAMPLE_RATE_HZ
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a clip must have for a task, and how a block is balanced.
+
+    Attributes:
+        audio: False for a task that needs no corpus at all.
+        classes: the metadata column whose values are classes: training clips need a value, and a block has the same
+            number of samples, speakers and clips a speaker of each. "": a block is drawn from all clips.
+        test_gender: test and dev clips need a gender.
+        sentence: clips need a sentence that is not empty.
+    """
+
+    audio: bool = True
+    classes: Literal["", "gender"] = ""
+    test_gender: bool = False
+    sentence: bool = False

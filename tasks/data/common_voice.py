@@ -1,0 +1,221 @@
+"""Reads what a Common Voice release lists: clips, speakers, and which speaker is at home in which language.
+
+Layout: `<release>/<language>/{train,dev,test}.tsv`, `clips/`, `clip_durations.tsv`. Columns are found by name, since
+they changed over the releases; quote marks are text, since sentences are full of them. Only the three split files are
+read: `validated.tsv` and the others are not needed. Audio is not opened here.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from grids.errors import UserError, unknown
+from tasks.data.cache import cache_folder, short_hash, slug, write_text
+from tasks.data.clips import Split
+
+SPLITS: tuple[Split, ...] = get_args(Split)
+DURATIONS = "clip_durations.tsv"
+GENDER_VALUES = {"female": "female", "female_feminine": "female", "male": "male", "male_masculine": "male"}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A clip as the release lists it; what the release does not say is an empty text.
+
+    Attributes:
+        name: the file in `clips/`.
+        seconds: the listed duration; None if not listed.
+    """
+
+    name: str
+    split: Split
+    speaker: str
+    gender: str
+    sentence: str
+    accents: str
+    variant: str
+    age: str
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The rows of a language, and the lines ("train.tsv:17") that are no rows, with the split they stand in."""
+
+    rows: tuple[Row, ...]
+    malformed: tuple[tuple[str, Split], ...]
+
+
+def open_release(corpus: str | Path) -> Path:
+    """Checks that a folder is a release and returns its resolved path.
+
+    Raises:
+        UserError: no such folder, or another one of the layout (one language, or the folder above the release).
+    """
+    folder = Path(corpus).expanduser().resolve()
+    wanted = "a corpus is 'synthetic' or the folder that holds one folder a language (<folder>/ca/train.tsv)"
+    if not folder.is_dir():
+        raise UserError(f"corpus {str(corpus)!r} is no folder; {wanted}")
+    if languages(folder):
+        return folder
+    if _is_language(folder):
+        raise UserError(f"corpus {str(folder)!r} is the folder of one language; give the one above: {folder.parent}")
+    below = " or ".join(str(child) for child in sorted(folder.iterdir()) if child.is_dir() and languages(child))
+    raise UserError(f"corpus {str(folder)!r} holds no language; {f'did you mean {below}?' if below else wanted}")
+
+
+def languages(release: Path) -> tuple[str, ...]:
+    """The codes of a release's languages, sorted."""
+    return tuple(sorted(child.name for child in release.iterdir() if child.is_dir() and _is_language(child)))
+
+
+def language_folder(release: Path, language: str) -> Path:
+    """The folder of a language that is complete enough to be read.
+
+    Raises:
+        UserError: unknown code, or a split file or `clips/` is missing.
+    """
+    if language not in (known := languages(release)):
+        raise unknown(f"language of {release.name}", language, known)
+    folder = release / language
+    missing = [f"{split}.tsv" for split in SPLITS if not (folder / f"{split}.tsv").is_file()]
+    if not (folder / "clips").is_dir():
+        missing.append("clips/")
+    if missing:
+        raise UserError(f"language {language!r} of {release} is not complete: {', '.join(missing)} is missing")
+    return folder
+
+
+def read_language(release: Path, language: str) -> Listing:
+    """Everything that a language's split files list, in the order of the files.
+
+    Raises:
+        UserError: as `language_folder`; or a file is not UTF-8 or has no column `path`.
+    """
+    folder = language_folder(release, language)
+    fields: list[tuple[Split, Mapping[str, str]]] = []
+    malformed: list[tuple[str, Split]] = []
+    for split in SPLITS:
+        for line, values in _records(folder / f"{split}.tsv", "path"):
+            if values is None or not values["path"]:
+                malformed.append((f"{split}.tsv:{line}", split))
+            else:
+                fields.append((split, values))
+    listed = _durations(folder / DURATIONS, {_file_name(values["path"]) for _, values in fields})
+    return Listing(tuple(_row(split, values, listed) for split, values in fields), tuple(malformed))
+
+
+def source_files(release: Path, language: str) -> tuple[tuple[str, int, int], ...]:
+    """Name, bytes and modification time (ns) of the tables of a language that exist."""
+    paths = [release / language / name for name in (*(f"{split}.tsv" for split in SPLITS), DURATIONS)]
+    stats = [(path.name, path.stat()) for path in paths if path.is_file()]
+    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+
+
+def home_languages(release: Path) -> Mapping[str, str]:
+    """The one home language of each client_id that is found in several languages of the folder."""
+    return {client: codes[0] for client, codes in _census(release).items()}
+
+
+def visitors(release: Path, language: str) -> frozenset[str]:
+    """The client_ids in a language that are at home in another one."""
+    return frozenset(client for client, codes in _census(release).items() if language in codes[1:])
+
+
+def _census(release: Path) -> Mapping[str, tuple[str, ...]]:
+    """Clients of several languages: the languages of each by falling number of clips, then by code.
+
+    It depends on every language of the folder and not on those of a grid. Kept in the cache, since a whole release
+    has millions of rows.
+    """
+    sources = [(code, source_files(release, code)) for code in languages(release)]
+    kept = cache_folder() / "homes" / f"{slug(release.name)}-{short_hash(json.dumps([str(release), sources]))}.json"
+    if kept.is_file():
+        return {client: tuple(codes) for client, codes in json.loads(kept.read_text(encoding="utf-8")).items()}
+    counts: dict[str, Counter[str]] = {}
+    for code, _ in sources:
+        for client, count in Counter(_clients(release / code)).items():
+            counts.setdefault(client, Counter())[code] = count
+    census = {
+        client: tuple(sorted(found, key=lambda code, found=found: (-found[code], code)))  # type: ignore[misc]
+        for client, found in sorted(counts.items())
+        if len(found) > 1
+    }
+    with suppress(OSError):  # a cache that can't be written costs time and nothing else
+        write_text(kept, json.dumps(census))
+    return census
+
+
+def _clients(folder: Path) -> Iterator[str]:
+    """The client_id of every row of a language."""
+    for split in SPLITS:
+        if not (path := folder / f"{split}.tsv").is_file():
+            continue
+        lines = _lines(path)
+        _, header = next(lines)
+        if "client_id" in header:
+            column = header.index("client_id")
+            yield from (fields[column] for _, fields in lines if len(fields) == len(header) and fields[column])
+
+
+def _is_language(folder: Path) -> bool:
+    return any((folder / f"{split}.tsv").is_file() for split in SPLITS)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line number and fields of the header and of each line that is not blank.
+
+    Nothing but a newline ends a line, and nothing but a tab a field: quotes, NA and null are text.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="\n") as file:
+            yield 1, file.readline().rstrip("\r\n").split("\t")
+            for number, line in enumerate(file, start=2):
+                if text := line.rstrip("\r\n"):
+                    yield number, text.split("\t")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8: {error.reason} at byte {error.start}") from None
+
+
+def _records(path: Path, *required: str) -> Iterator[tuple[int, Mapping[str, str] | None]]:
+    """Line number and values by column name of each line; None for a line with another number of fields."""
+    lines = _lines(path)
+    _, header = next(lines)
+    if missing := [name for name in required if name not in header]:
+        raise UserError(f"{path} has no column {missing[0]!r}; its columns: {', '.join(header)}")
+    for number, fields in lines:
+        yield number, dict(zip(header, fields, strict=True)) if len(fields) == len(header) else None
+
+
+def _durations(path: Path, wanted: set[str]) -> Mapping[str, float]:
+    """Listed seconds of the wanted clips; old releases list none."""
+    if not path.is_file():
+        return {}
+    records = (values for _, values in _records(path, "clip", "duration[ms]") if values)
+    pairs = ((_file_name(values["clip"]), values["duration[ms]"]) for values in records)
+    return {name: float(text) / 1000 for name, text in pairs if name in wanted and text.replace(".", "", 1).isdigit()}
+
+
+def _file_name(path: str) -> str:
+    """The clip's file name; releases before 5 leave ".mp3" out."""
+    return path if Path(path).suffix else f"{path}.mp3"
+
+
+def _row(split: Split, values: Mapping[str, str], listed: Mapping[str, float]) -> Row:
+    """One clip out of the old or the new columns."""
+    name = _file_name(values["path"])
+    return Row(
+        name=name,
+        split=split,
+        speaker=values.get("client_id", ""),
+        gender=GENDER_VALUES.get(values.get("gender", ""), ""),
+        sentence=values.get("sentence", ""),
+        accents=values.get("accents", values.get("accent", "")),
+        variant=values.get("variant", ""),
+        age=values.get("age", ""),
+        seconds=listed.get(name),
+    )

@@ -1,0 +1,96 @@
+"""Gender recognition: an encoder, a masked mean over time, one linear layer, cross-entropy (method: section 6)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from grids.grid import Model, Train
+from tasks.backbones import Encoder, fingerprint, load, masked_mean
+from tasks.base import Batch, Example, Metric, Output, Scored, Setup, Tests
+from tasks.data.clips import GENDERS, Clip, Needs
+from tasks.examples import linear_head, shuffled
+from tasks.metrics import accuracy, macro_f1
+
+
+@dataclass(frozen=True)
+class Options:
+    """The task has no options of its own."""
+
+
+class GenderClassifier(nn.Module):
+    """Encoder, mean over a clip's frames, linear layer."""
+
+    def __init__(self, encoder: Encoder, seed: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = linear_head(GENDERS, encoder.width, seed)
+
+    def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns the embeddings (K, H) and the logits (K, 2), in the order of `GENDERS`."""
+        frames = self.encoder(batch.values, batch.lengths)
+        embedding_KH = masked_mean(frames.last, frames.mask)
+        return embedding_KH, self.head(embedding_KH)
+
+
+class Gender:
+    """Two classes, as many training clips and speakers of each; macro-F1 on the test clips with a known gender."""
+
+    Options: ClassVar = Options
+    train: ClassVar = Train(learning_rate=1e-5, weight_decay=0.0, epochs=1, batch_size=1)
+    metrics: ClassVar = (Metric("macro_f1", primary=True), Metric("accuracy"))
+    needs: ClassVar = Needs(classes="gender", test_gender=True)
+
+    def __init__(self, options: Options, model: Model) -> None:
+        self.options, self.model = options, model
+
+    def weights_sha(self) -> str:
+        """The backbone's."""
+        return fingerprint(self.model.backbone)
+
+    def network(self, setup: Setup) -> GenderClassifier:
+        """The backbone with a new head."""
+        return GenderClassifier(load(self.model), setup.seed)
+
+    def frozen(self, network: nn.Module) -> None:
+        """Nothing is frozen for good."""
+
+    def examples(self, network: nn.Module, clips: Sequence[Clip], seed: int, epoch: int) -> Sequence[Example]:
+        """Every clip once."""
+        return shuffled(clips, seed, epoch)
+
+    def labels(self, network: nn.Module, examples: Sequence[Example]) -> Mapping[str, torch.Tensor]:
+        """`gender`: (B,) indices into `GENDERS`."""
+        return {"gender": torch.tensor([GENDERS.index(example.clips[0].gender) for example in examples])}
+
+    def loss(self, network: nn.Module, batch: Batch) -> torch.Tensor:
+        """(B,) cross-entropy."""
+        _, logits_BC = network(batch)
+        return functional.cross_entropy(logits_BC.float(), batch.labels["gender"], reduction="none")
+
+    def outputs(self, network: nn.Module, batch: Batch) -> Sequence[Output]:
+        """`embedding` (H,) and `probability` (2,) a clip."""
+        embedding_KH, logits_KC = network(batch)
+        probability_KC = logits_KC.float().softmax(1).cpu().numpy()
+        embeddings = embedding_KH.float().cpu().numpy()
+        return [{"embedding": e, "probability": p} for e, p in zip(embeddings, probability_KC, strict=True)]
+
+    def score(self, network: nn.Module, tests: Mapping[str, Tests]) -> Scored:
+        """Macro-F1 and accuracy a language."""
+        scores, predictions = [], {name: [] for name in ("language", "clip", "speaker", "gender", "probability_male")}
+        for language, test in tests.items():
+            truth = np.array([GENDERS.index(clip.gender) for clip in test.clips])
+            probability_NC = test.stack("probability")
+            guess = probability_NC.argmax(1)
+            values = (macro_f1(truth, guess, len(GENDERS)), accuracy(truth, guess))
+            scores += [m.score(language, value, len(truth)) for m, value in zip(self.metrics, values, strict=True)]
+            predictions["language"] += [language] * len(truth)
+            predictions["clip"] += [clip.name for clip in test.clips]
+            predictions["speaker"] += [clip.speaker for clip in test.clips]
+            predictions["gender"] += [clip.gender for clip in test.clips]
+            predictions["probability_male"] += probability_NC[:, GENDERS.index("male")].tolist()
+        return Scored(tuple(scores), predictions)

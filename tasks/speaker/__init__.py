@@ -1,0 +1,1 @@
+"""Speaker verification: trial lists and scoring that all systems share, and one file a system."""
