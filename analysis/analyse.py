@@ -51,6 +51,8 @@ def analyse(source: Path, families: Path | None = None, metric: str | None = Non
     """
     if source.is_dir():
         cltm, plan, provenance, missing = _from_folder(source, families, metric)
+    elif source.suffix == ".parquet":
+        raise UserError(f"{str(source)!r} is a file of scores; give its folder, which also holds the grid")
     elif source.is_file():
         if metric is not None:
             raise UserError(f"--metric {metric} needs a results folder; {source} is a bare matrix of one metric")

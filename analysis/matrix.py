@@ -74,7 +74,8 @@ class CLTM:
     @cached_property
     def used(self) -> Bools:
         """(L, L) the off-diagonal cells that aggregates use: defined, given, or undetermined for want of seeds."""
-        return np.asarray(np.isin(self.status, USED) & self.off_diagonal)
+        used: Bools = np.isin(self.status, USED) & self.off_diagonal
+        return used
 
     @cached_property
     def values(self) -> Floats:
@@ -85,7 +86,8 @@ class CLTM:
     def same_family(self) -> Bools:
         """(L, L) off-diagonal cells inside a family; two languages of unknown family are in different ones."""
         group = np.array(groups(self.families))
-        return (group[:, None] == group[None, :]) & self.off_diagonal
+        same: Bools = group[:, None] == group[None, :]
+        return same & self.off_diagonal
 
     @property
     def self_gain(self) -> Floats:

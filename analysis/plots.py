@@ -153,7 +153,7 @@ def _draw_cells(axes: "Axes", cltm: CLTM, order: tuple[int, ...], limit: float) 
         size = min(60.0, 5000 / n**1.5)
         axes.scatter(columns, rows, marker="x", s=size, linewidth=0.7, color="#777777")
     axes.set(xlim=(-0.5, n - 0.5), ylim=(n - 0.5, -0.5))
-    inset = 0.04  # of a cell, so that outlines of neighbours do not run into each other
+    inset = 0.02  # of a cell, so that outlines of neighbours do not run into each other
     outlines = [Rectangle((i - 0.5 + inset, i - 0.5 + inset), 1 - 2 * inset, 1 - 2 * inset) for i in range(n)]
     axes.add_collection(PatchCollection(outlines, facecolor="none", edgecolor="#1a1a1a", linewidth=_thin(n)))
 

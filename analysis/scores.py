@@ -174,10 +174,10 @@ def read_plan(folder: Path) -> Plan:
 
 
 def holes(scores: Scores, plan: Plan) -> tuple[Hole, ...]:
-    """Every score that the plan's languages and seeds call for and that is not there."""
+    """Every score that the plan's languages and seeds (without any: those found) call for and that is not there."""
     if not plan.matrix or not plan.languages:
         return ()
-    return tuple(_holes(scores, plan.seeds))
+    return tuple(_holes(scores, plan.seeds or scores.seeds))
 
 
 def _holes(scores: Scores, seeds: Sequence[int]) -> Iterator[Hole]:

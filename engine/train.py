@@ -23,6 +23,7 @@ from engine.keep import keep_checkpoint, keep_outputs, load_checkpoint
 from engine.learner import Learner, Log, World
 from engine.plan import Pending
 from engine.store import Result
+from grids.errors import UserError
 from grids.mixture import Mixture
 from tasks.base import Setup, Task
 from tasks.data.blocks import draw_block, held_out
@@ -126,12 +127,16 @@ def trial_data(job: Job, task: Task, mixture: Mixture, seed: int, languages: Seq
     """Draws a trial's blocks and takes its test sets.
 
     Raises:
-        UserError: a language cannot fill its block or has no test clips.
+        UserError: a language cannot fill its block, has no test clips, or is not what the job was made with.
     """
     grid = job.grid
     if job.corpus is None:
         return TrialData((), {code: () for code in languages})
-    clips = {code: open_language(job.corpus, code).clips for code in {*mixture.languages, *languages}}
+    opened = {code: open_language(job.corpus, code) for code in sorted({*mixture.languages, *languages})}
+    for code, language in opened.items():
+        if language.sha != job.identity.data[code]:
+            raise UserError(f"the prepared clips of {code!r} changed while the grid ran; run the same command again")
+    clips = {code: language.clips for code, language in opened.items()}
     draw = seed if grid.blocks == "per_seed" else None
     stages = tuple(
         tuple(

@@ -21,6 +21,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel, HubertConfig, HubertModel, PreTrainedModel
+from transformers.utils.logging import disable_progress_bar
 
 from grids.errors import UserError
 from grids.grid import Model
@@ -190,6 +191,7 @@ def _pristine(folder: Path, model: Model) -> Encoder:
     if config.model_type not in ENCODERS:
         allowed = ", ".join(ENCODERS)
         raise UserError(f"backbone {str(folder)!r} is of type {config.model_type!r}; allowed: {allowed}")
+    disable_progress_bar()
     config.apply_spec_augment = model.spec_augment
     config.layerdrop = model.layerdrop
     network = AutoModel.from_pretrained(folder, config=config, dtype=torch.float32, local_files_only=True)
@@ -219,6 +221,7 @@ def _make_tiny(norm: str) -> Path:
     if (folder / "config.json").is_file():
         return folder
     partial = folder.with_name(f".{folder.name}.{os.getpid()}")
+    disable_progress_bar()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = HubertModel(_tiny_config(norm))

@@ -14,6 +14,7 @@ The life of one training, in calls:
 This module imports neither torch nor Ray.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -63,7 +64,13 @@ class Metric:
     higher_is_better: bool = True
 
     def score(self, language: str, value: float, n_test: int, condition: str = "") -> Score:
-        """A score in this metric."""
+        """A score in this metric.
+
+        Raises:
+            ValueError: the value is not finite; a score that could not be computed is no score.
+        """
+        if not math.isfinite(value):
+            raise ValueError(f"{self.name} on {language!r} is {value}: it could not be computed")
         return Score(language, self.name, float(value), n_test, self.primary, self.higher_is_better, condition)
 
 

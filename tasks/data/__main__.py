@@ -15,7 +15,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, TaskID, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
@@ -36,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit status."""
     options = _parser().parse_args(arguments)
     command = {"prepare": _prepare, "report": _report, "feasibility": _feasibility}[options.command]
-    return command(options, Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH))
+    width = None if sys.stdout.isatty() else PLAIN_WIDTH
+    return command(options, Console(width=width, markup=False, highlight=False))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -90,8 +91,8 @@ def _report(options: argparse.Namespace, console: Console) -> int:
 
 
 def _report_path(folder: Path, language: str) -> Path:
-    """The report of a prepared or a refused language."""
-    for path in (language_place(folder, language) / REPORT, refused_report(folder, language)):
+    """The report of a prepared language; that of the refusal, if it was refused since."""
+    for path in (refused_report(folder, language), language_place(folder, language) / REPORT):
         if path.is_file():
             return path
     raise UserError(f"language {language!r} is not prepared under these rules; run: python -m tasks.data prepare")
@@ -108,6 +109,9 @@ def _feasibility(options: argparse.Namespace, console: Console) -> int:
     release = open_corpus(options.corpus, codes)
     found = feasibility(release, codes, needs, options.clips_per_speaker, _rules(options))
     console.print(_feasibility_table(found, options.samples, options.clips_per_speaker))
+    for one in found:
+        if one.problem:
+            console.print(f"{one.language}: {one.problem}", soft_wrap=True)
     enough = sum(one.fills(options.samples) for one in found)
     console.print(f"{enough} of {len(found)} languages can fill 2 x {options.samples} samples and have a test set")
     return 0 if enough == len(found) else 1
@@ -129,10 +133,10 @@ def _rules(options: argparse.Namespace) -> Data:
 @contextmanager
 def _bars() -> Iterator[Progress]:
     """Shows one bar a language on standard error, if that is a terminal."""
-    with Bars(
-        *Bars.get_default_columns()[:-1], MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True)
-    ) as bars:
-        tasks: dict[str, int] = {}
+    console = Console(stderr=True)
+    columns = (*Bars.get_default_columns()[:-1], MofNCompleteColumn(), TimeRemainingColumn())
+    with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
+        tasks: dict[str, TaskID] = {}
 
         def progress(language: str, done: int, total: int) -> None:
             if language not in tasks:
@@ -177,11 +181,11 @@ def _feasibility_table(found: Sequence[Feasibility], samples: int, clips_per_spe
     """One line a language, those that can give most first."""
     classes = next((tuple(one.speakers) for one in found if one.speakers), ("",))
     people = [f"{name} speakers with {clips_per_speaker}+ clips".strip() for name in classes]
-    table = _table("language", "train clips", *people, "test clips", f"2 x {samples}", "largest N", "problem")
+    table = _table("language", "train clips", *people, "test clips", f"2 x {samples}", "largest N")
     for one in found:
         speakers = [str((one.speakers or {}).get(name, 0)) for name in classes]
         fits = "yes" if one.fills(samples) else "no"
-        row = (str(one.train_clips), *speakers, str(one.test_clips), fits, str(one.largest), one.problem)
+        row = (str(one.train_clips), *speakers, str(one.test_clips), fits, str(one.largest))
         table.add_row(one.language, *row)
     return table
 

@@ -6,10 +6,11 @@ read: `validated.tsv` and the others are not needed. Audio is not opened here.
 """
 
 import json
+import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -28,7 +29,7 @@ class Row:
 
     Attributes:
         name: the file in `clips/`.
-        seconds: the listed duration; None if not listed.
+        seconds: the listed duration; None if it is not listed or not read (`with_seconds`).
     """
 
     name: str
@@ -39,7 +40,7 @@ class Row:
     accents: str
     variant: str
     age: str
-    seconds: float | None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -94,19 +95,33 @@ def read_language(release: Path, language: str) -> Listing:
     """Everything that a language's split files list, in the order of the files.
 
     Raises:
-        UserError: as `language_folder`; or a file is not UTF-8 or has no column `path`.
+        UserError: as `language_folder`; or a file can't be read, is not UTF-8 or has no column `path`.
     """
     folder = language_folder(release, language)
-    fields: list[tuple[Split, Mapping[str, str]]] = []
+    rows: list[Row] = []
     malformed: list[tuple[str, Split]] = []
     for split in SPLITS:
         for line, values in _records(folder / f"{split}.tsv", "path"):
             if values is None or not values["path"]:
                 malformed.append((f"{split}.tsv:{line}", split))
             else:
-                fields.append((split, values))
-    listed = _durations(folder / DURATIONS, {_file_name(values["path"]) for _, values in fields})
-    return Listing(tuple(_row(split, values, listed) for split, values in fields), tuple(malformed))
+                rows.append(_row(split, values))
+    return Listing(tuple(rows), tuple(malformed))
+
+
+def with_seconds(release: Path, language: str, rows: Iterable[Row]) -> tuple[Row, ...]:
+    """The rows with their listed durations; releases before 16.1 list none.
+
+    Raises:
+        UserError: the file of durations has not the columns `clip` and `duration[ms]`.
+    """
+    found = {row.name: row for row in rows}
+    path = release / language / DURATIONS
+    for _, values in _records(path, "clip", "duration[ms]") if path.is_file() else ():
+        name = _file_name(values["clip"]) if values else ""
+        if values and name in found and values["duration[ms]"].replace(".", "", 1).isdigit():
+            found[name] = replace(found[name], seconds=float(values["duration[ms]"]) / 1000)
+    return tuple(found.values())
 
 
 def source_files(release: Path, language: str) -> tuple[tuple[str, int, int], ...]:
@@ -179,6 +194,8 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
                     yield number, text.split("\t")
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8: {error.reason} at byte {error.start}") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
 
 
 def _records(path: Path, *required: str) -> Iterator[tuple[int, Mapping[str, str] | None]]:
@@ -191,31 +208,20 @@ def _records(path: Path, *required: str) -> Iterator[tuple[int, Mapping[str, str
         yield number, dict(zip(header, fields, strict=True)) if len(fields) == len(header) else None
 
 
-def _durations(path: Path, wanted: set[str]) -> Mapping[str, float]:
-    """Listed seconds of the wanted clips; old releases list none."""
-    if not path.is_file():
-        return {}
-    records = (values for _, values in _records(path, "clip", "duration[ms]") if values)
-    pairs = ((_file_name(values["clip"]), values["duration[ms]"]) for values in records)
-    return {name: float(text) / 1000 for name, text in pairs if name in wanted and text.replace(".", "", 1).isdigit()}
-
-
 def _file_name(path: str) -> str:
     """The clip's file name; releases before 5 leave ".mp3" out."""
     return path if Path(path).suffix else f"{path}.mp3"
 
 
-def _row(split: Split, values: Mapping[str, str], listed: Mapping[str, float]) -> Row:
+def _row(split: Split, values: Mapping[str, str]) -> Row:
     """One clip out of the old or the new columns."""
-    name = _file_name(values["path"])
     return Row(
-        name=name,
+        name=_file_name(values["path"]),
         split=split,
-        speaker=values.get("client_id", ""),
+        speaker=sys.intern(values.get("client_id", "")),
         gender=GENDER_VALUES.get(values.get("gender", ""), ""),
         sentence=values.get("sentence", ""),
         accents=values.get("accents", values.get("accent", "")),
         variant=values.get("variant", ""),
         age=values.get("age", ""),
-        seconds=listed.get(name),
     )

@@ -57,7 +57,7 @@ def _language(release: Path, language: str, needs: Needs, clips_per_speaker: int
     selection = select(listing, common_voice.visitors(release, language), rules.max_train_clips)
     clips = [
         Clip(language, row.name, row.speaker, row.gender, row.sentence, row.split, 0, _samples(row.seconds), "")
-        for row in selection.rows
+        for row in common_voice.with_seconds(release, language, selection.rows)
         if row.seconds is None or rules.min_seconds <= row.seconds <= rules.max_seconds
     ]
     return Feasibility(

@@ -11,7 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from grids.errors import UserError
@@ -105,6 +105,7 @@ def _prepare_language(release: Path, language: str, rules: Data, folder: Path, p
     if _is_fresh(place, fingerprint, source):
         return
     selection = select(common_voice.read_language(release, language), visitors, rules.max_train_clips)
+    selection = replace(selection, rows=common_voice.with_seconds(release, language, selection.rows))
     with _explained(f"language {language!r}", folder), lock(folder / f".{place.name}.lock"):
         if _is_fresh(place, fingerprint, source):  # somebody else made it while we waited
             return

@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +25,7 @@ MANIFEST = "manifest.parquet"
 REPORT = "report.json"
 OPEN_LANGUAGES = 64
 CLIP_COLUMNS = tuple(field.name for field in fields(Clip) if field.name != "language")
+REPEATING_COLUMNS = ("speaker", "gender", "split")
 FURTHER_COLUMNS = ("accents", "variant", "age")
 
 
@@ -63,13 +66,19 @@ def open_language(folder: Path, language: str) -> PreparedLanguage:
         raise UserError(f"language {language!r} is not prepared in {folder}; run: python -m tasks.data prepare")
     samples = np.memmap(place / AUDIO, dtype=SAMPLE_TYPE, mode="r").view(np.ndarray)
     table = pq.read_table(place / MANIFEST, columns=list(CLIP_COLUMNS))
-    columns = [table.column(name).to_pylist() for name in CLIP_COLUMNS]
+    columns = [_values(table, name) for name in CLIP_COLUMNS]
     clips = tuple(Clip(language, *values) for values in zip(*columns, strict=True))
     if clips[-1].offset + clips[-1].length != samples.size:
         raise UserError(
             f"{place / AUDIO} is damaged: not as long as its manifest says; remove {place} and prepare again"
         )
     return PreparedLanguage(language, clips, read_sha(folder, language), samples)
+
+
+def _values(table: pa.Table, column: str) -> list[Any]:
+    """A column's values; texts that repeat are one object each, which halves what an open language occupies."""
+    values = table.column(column).to_pylist()
+    return [sys.intern(value) for value in values] if column in REPEATING_COLUMNS else values
 
 
 def language_place(folder: Path, language: str) -> Path:

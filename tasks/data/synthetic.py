@@ -18,6 +18,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -185,14 +186,27 @@ def _temporary_folder(release: Path) -> Iterator[Path]:
 def _workers(processes: int) -> Iterator[ProcessPoolExecutor]:
     """Processes, since espeak-ng has static state; spawned, since a fork would copy the locks of torch's threads.
 
-    They leave Ctrl-C to this process, which at any error waits for what they are at and drops the rest.
+    At any error they finish what they are at, and the rest is dropped.
     """
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, context, signal.signal, (signal.SIGINT, signal.SIG_IGN))
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _start_worker)
     try:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Leaves Ctrl-C to the parent process, and ends with it however it ends: a pool's processes outlive a killed one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Waits for the parent's end, then ends this process at once."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _cores() -> int:
@@ -208,7 +222,11 @@ def _require_extra() -> None:
 
 
 def _publish(folder: Path, target: Path) -> None:
-    """Moves a complete language to its place; if another process was faster, its folder holds the same."""
+    """Moves a complete language to its place; if another process was faster, its folder holds the same.
+
+    Raises:
+        OSError: it cannot be moved there, and the place is empty.
+    """
     try:
         folder.replace(target)
     except OSError:

@@ -3,6 +3,8 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -66,8 +68,16 @@ def pitch_hz(name: str) -> float:
 
 def write_tone(path: Path, seconds: float, rate_hz: int = 32_000, channels: int = 1) -> None:
     """Writes a tone whose pitch is a function of the file's name."""
-    wave = 0.4 * np.sin(2 * np.pi * pitch_hz(path.name) * np.arange(round(seconds * rate_hz)) / rate_hz)
-    soundfile.write(path, np.repeat(wave[:, None], channels, axis=1), rate_hz)
+    path.write_bytes(_tone(path.name, seconds, rate_hz, channels))
+
+
+@cache
+def _tone(name: str, seconds: float, rate_hz: int, channels: int) -> bytes:
+    """The file's bytes; kept, since most tests write the same clips."""
+    wave = 0.4 * np.sin(2 * np.pi * pitch_hz(name) * np.arange(round(seconds * rate_hz)) / rate_hz)
+    file = BytesIO()
+    soundfile.write(file, np.repeat(wave[:, None], channels, axis=1), rate_hz, format=name.rpartition(".")[2].upper())
+    return file.getvalue()
 
 
 def speakers(prefix: str, count: int, gender: str, clips: int = 4, split: str = "train") -> list[Listed]:

@@ -1,3 +1,5 @@
+"""One file to samples."""
+
 from pathlib import Path
 
 import numpy as np

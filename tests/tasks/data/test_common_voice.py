@@ -1,3 +1,5 @@
+"""Reading what a release lists."""
+
 from pathlib import Path
 
 import pytest
@@ -35,12 +37,14 @@ def test_genders_of_old_and_new_releases_become_female_male_or_unknown(release: 
 
 def test_old_columns_are_understood_and_missing_ones_are_empty(release: Path) -> None:
     row = common_voice.read_language(release, "zh-CN").rows[0]
-    assert (row.name, row.accents, row.variant, row.seconds) == ("old_f.mp3", "north", "", None)
+    assert (row.name, row.accents, row.variant) == ("old_f.mp3", "north", "")
 
 
 def test_listed_durations_are_seconds(release: Path) -> None:
-    seconds = {row.name: row.seconds for row in common_voice.read_language(release, "no").rows}
-    assert seconds["long.mp3"] == 4.0
+    rows = common_voice.read_language(release, "no").rows
+    seconds = {row.name: row.seconds for row in common_voice.with_seconds(release, "no", rows)}
+    assert (seconds["long.mp3"], seconds["odd1.mp3"]) == (4.0, 0.6)
+    assert [row.seconds for row in common_voice.read_language(release, "zh-CN").rows] == [None] * 3
 
 
 def test_windows_line_ends_and_a_byte_order_mark_are_not_text(tmp_path: Path) -> None:

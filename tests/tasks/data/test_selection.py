@@ -1,3 +1,5 @@
+"""What of a listing is decoded."""
+
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,0 +1,46 @@
+# Every target sets up .venv by itself when needed, and not twice.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+.PHONY: demo demo-speaker test check format bench clean setup
+
+demo: $(READY)  ## the main job on the synthetic corpus: train, then the matrix and its report
+	$(RUN) -m engine run grids/demo.toml
+	$(RUN) -m analysis.cltm results/demo
+
+demo-speaker: $(READY)  ## the same for speaker verification
+	$(RUN) -m engine run grids/demo_speaker.toml
+	$(RUN) -m analysis.cltm results/demo_speaker
+
+test: $(READY)  ## every test that needs no GPU and no SLURM
+	$(RUN) -m pytest -m "not gpu and not slurm"
+
+check: $(READY)  ## format, lint, types, tests
+	$(MAKE) lint
+	$(MAKE) test
+
+lint: $(READY)
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+format: $(READY)
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+bench: $(READY)  ## speed, as ratios; prints a table
+	$(RUN) -m tests.benchmarks
+
+clean:
+	rm -rf $(VENV) results build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: Python 3.11 or newer is needed; got $$($(PYTHON) --version). Set it with: make PYTHON=python3.12"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[synthetic,dev]'
+	touch $@

@@ -1,0 +1,122 @@
+"""What may change between two runs on one results folder, and what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.job import make_job, settle
+from engine.plan import make_plan
+from engine.train import run_trial
+from grids.errors import UserError
+from grids.grid import load
+from tests.engine.jobs import toy_grid, toy_job
+
+
+def run_all(results: Path, **changes: Any) -> int:
+    """Runs a toy grid without Ray. Returns the number of trials that ran."""
+    job = toy_job(results, **changes)
+    settle(job)
+    pending = make_plan(job).pending
+    for item in pending:
+        result = run_trial(job, item)
+        assert result is not None
+        job.store.write(result)
+    job.store.compact(job.grid.samples)
+    return len(pending)
+
+
+def test_resume_runs_only_missing_trials(tmp_path: Path) -> None:
+    assert run_all(tmp_path) == 15
+    assert run_all(tmp_path) == 0
+    next((tmp_path / "trials").iterdir()).unlink()
+    assert run_all(tmp_path) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "new"),
+    [({"languages": ["ca", "no", "zh-CN"]}, 12), ({"seeds": 4}, 5), ({"seeds": [7]}, 5), ({"languages": ["no"]}, 0)],
+)
+def test_a_grown_grid_trains_what_is_new_and_leaves_the_rest(tmp_path: Path, changes: dict[str, Any], new: int) -> None:
+    run_all(tmp_path)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "trials").iterdir()}
+    assert run_all(tmp_path, **changes) == new
+    after = {path.name: path.read_bytes() for path in (tmp_path / "trials").iterdir()}
+    assert before.items() <= after.items()
+
+
+def test_evaluate_all_scores_old_trials_on_a_new_language_and_keeps_old_scores(tmp_path: Path) -> None:
+    run_all(tmp_path, evaluate="all")
+    job = toy_job(tmp_path, evaluate="all", languages=["ca", "no", "zh-CN"])
+    assert make_plan(job).by_kind == {"again": 15, "train": 12}
+    run_all(tmp_path, evaluate="all", languages=["ca", "no", "zh-CN"])
+    assert all(result.languages == {"ca", "no", "zh-CN"} for result in job.store.results())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"options": {"noise": 0.5}}, "options.noise is 0.01 there and 0.5 in the grid"),
+        ({"train": {"epochs": 2}}, "train.epochs is 1 there and 2"),
+        ({"samples": 16}, "samples is 8 there and 16"),
+        ({"max_test_clips": 5}, "max_test_clips"),
+        ({"blocks": "fixed"}, "blocks"),
+    ],
+)
+def test_another_configuration_is_refused_with_what_differs(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    run_all(tmp_path)
+    with pytest.raises(UserError, match=message):
+        settle(toy_job(tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"resources": {"cpus_per_trial": 2}}, {"keep": ["predictions"]}, {"evaluate": "all"}]
+)
+def test_what_cannot_change_a_number_may_change(tmp_path: Path, changes: dict[str, Any]) -> None:
+    run_all(tmp_path)
+    settle(toy_job(tmp_path, **changes))
+
+
+def test_asking_for_less_never_hides_a_finished_trial(tmp_path: Path) -> None:
+    run_all(tmp_path)
+    settle(toy_job(tmp_path, languages=["no"], seeds=1))
+    kept = load(tmp_path / "grid.toml")
+    assert (set(kept.languages), kept.seeds) == ({"ca", "no"}, (0, 1, 2))
+
+
+def test_a_language_with_results_cannot_be_excluded_afterwards(tmp_path: Path) -> None:
+    run_all(tmp_path)
+    with pytest.raises(UserError, match="exclude names no.*declared before the run"):
+        settle(toy_job(tmp_path, languages=["ca", "no", "eu"], exclude={"no": "I do not like its scores"}))
+
+
+def test_resolved_grid_is_a_grid_file(tmp_path: Path) -> None:
+    settle(toy_job(tmp_path))
+    assert load(tmp_path / "grid.toml").trials() == toy_grid().trials()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": "gendre"}, "unknown task 'gendre' .did you mean 'gender'"),
+        ({"options": {"nois": 1}}, r"unknown key 'nois' in \[options\].*did you mean 'noise'"),
+        ({"train": {"learning_rate": -1.0}}, "learning_rate in .train. is -1.0"),
+        ({"train": {"steps": 5}}, "it needs budget = 'steps'"),
+        ({"task": "gender", "model": {"backbone": "/nowhere"}}, "backbone '/nowhere' is no folder"),
+        ({"task": "gender", "model": {"backbone": "tiny"}, "corpus": "/nowhere"}, "/nowhere"),
+    ],
+)
+def test_mistakes_that_only_a_task_can_know(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make_job(toy_grid(**changes), tmp_path)
+
+
+def test_a_checkpoint_without_a_result_is_not_trusted(tmp_path: Path) -> None:
+    job = toy_job(tmp_path, evaluate="all")
+    first = job.grid.trials()[0]
+    path = job.store.kept_path("checkpoints", first, ".safetensors")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"left by a run that was killed before it stored its result")
+    assert make_plan(job).pending[0].how == "train"
