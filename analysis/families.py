@@ -12,8 +12,11 @@ from grids.errors import UserError
 
 
 def label(family: str, genus: str) -> str:
-    """The one way a family is written: "Indo-European (Romance)"; the family alone without a genus; "" if unknown."""
-    return f"{family} ({genus})" if family and genus else family
+    """The one way a family is written: "Indo-European (Romance)", "Turkic", "Language isolate: Basque"; "" if unknown.
+
+    A genus that is unknown, or that only repeats the family's last words, is left out.
+    """
+    return family if not family or not genus or family.endswith(genus) else f"{family} ({genus})"
 
 
 def families_of(languages: Sequence[str], path: Path | None = None) -> tuple[str, ...]:

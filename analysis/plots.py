@@ -140,7 +140,7 @@ def _draw_cells(axes: "Axes", cltm: CLTM, order: tuple[int, ...], limit: float) 
     n, place = cltm.n, np.ix_(order, order)
     values, status = np.ma.masked_invalid(cltm.values[place]), cltm.status[place]
     edges = np.arange(n + 1) - 0.5
-    line, width = ("white", 0.8) if n <= NUMBERS_UP_TO else ("face", 0.1)
+    line, width = ("white", 0.8) if n <= NUMBERS_UP_TO else ("face", 0.4)  # coloured edges close the seams of renderers
     mesh: Any = {"cmap": _colour_map(), "vmin": -limit, "vmax": limit}
     axes.pcolormesh(edges, edges, values, edgecolors=line, linewidth=width, **mesh)
     for name, hatch in HATCHES.items():

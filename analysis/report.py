@@ -12,7 +12,7 @@ import numpy as np
 from analysis.analyse import Analysis
 from analysis.diagnostics import LanguageRow, Value
 from analysis.matrix import CLTM, Status
-from analysis.output import replace
+from analysis.output import HASHES_LISTED, replace
 from analysis.palette import colour_limit, family_colours, family_order, hex_colour, ink
 from analysis.uncertainty import CROSS
 
@@ -69,7 +69,7 @@ def render(analysis: Analysis) -> str:
         kinds=kinds(analysis.cltm),
         values=[(value.aggregate, printed(value).replace("-", "\N{MINUS SIGN}")) for value in analysis.values],
         families=[(name, colour) for name, colour in family_colours([row.family for row in rows]).items() if name],
-        gains=[(row, gain_interval_text(row, analysis.cltm)) for row in analysis.rows], holes_shown=HOLES_SHOWN,
+        gains=[(row, gain_interval_text(row, analysis.cltm)) for row in analysis.rows], holes_shown=HOLES_SHOWN, hashes_listed=HASHES_LISTED,
     )  # fmt: skip
 
 

@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.uncertainty import Floats
+from engine.store import Store
 from grids.errors import UserError, unknown
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SCORES_FILE = "scores.parquet"
-GRID_FILE = "grid.toml"
 ROLES = ("base", "self", "cross")
 COLUMNS = ("trial", "role", "donor", "seed", "language", "metric", "condition", "primary", "value",
            "higher_is_better", "n_train", "n_test", "device", "config_sha", "data_sha", "code_version")  # fmt: skip
@@ -132,7 +131,7 @@ def read_scores(folder: Path, plan: Plan, metric: str | None = None) -> tuple[Sc
     Raises:
         UserError: no scores, a column missing, an unknown metric, a value that is no number, a score twice.
     """
-    path = folder / SCORES_FILE
+    path = Store(folder).scores_path
     frame = _one_metric(_read_table(path), path, metric)
     if plan.languages:
         frame = frame[frame["language"].isin(plan.languages) & frame["donor"].isin([*plan.languages, ""])]
@@ -150,7 +149,7 @@ def read_plan(folder: Path) -> Plan:
     Raises:
         UserError: the file is no TOML.
     """
-    path = folder / GRID_FILE
+    path = Store(folder).grid_path
     if not path.is_file():
         return Plan(name=folder.resolve().name)
     try:
@@ -208,7 +207,7 @@ def _read_table(path: Path) -> "pd.DataFrame":
     import pyarrow.parquet as pq
 
     if not path.is_file():
-        raise UserError(f"{str(path.parent)!r} has no {SCORES_FILE}; give a results folder or a square matrix CSV")
+        raise UserError(f"{str(path.parent)!r} has no {path.name}; give a results folder or a square matrix CSV")
     try:
         there = pq.read_schema(path).names
         missing = sorted({*COLUMNS[:10]} - {*there})

@@ -8,9 +8,9 @@ dealt out too and their outputs gathered on rank 0, because AUC, WER or BLEU are
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any
 
-import numpy as np
 import torch
 from torch import distributed, nn
 
@@ -84,7 +84,7 @@ class Learner:
         optimiser = torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
         warm = max(1, round(self.train.warmup * sum(lengths)))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1.0, (step + 1) / warm))
-        scaler = torch.amp.GradScaler(self.device.type, enabled=self.train.precision == "fp16")
+        scaler = torch.amp.grad_scaler.GradScaler(self.device.type, enabled=self.train.precision == "fp16")
         batches = (batch for c, length in zip(stages, lengths, strict=True) for batch in self._batches(c, seed, length))
         for step, examples in enumerate(batches, start=1):
             loss = self._loss(losses, examples, step)
@@ -128,9 +128,8 @@ class Learner:
         """Optimiser steps a stage. With the budget "steps" the stages share them by their number of examples."""
         counts = [len(self.task.examples(self.network, clips, seed, 0)) for clips in stages]
         if self.train.budget == "steps" and sum(counts):
-            ends = np.rint(np.cumsum(counts) / sum(counts) * self.train.steps).astype(int)
-            steps: list[int] = np.diff(ends, prepend=0).tolist()
-            return steps
+            ends = [round(self.train.steps * done / sum(counts)) for done in accumulate(counts)]
+            return [end - start for start, end in pairwise([0, *ends])]
         return [self.train.epochs * -(-count // self.train.batch_size) for count in counts]
 
     def _batches(self, clips: Sequence[Clip], seed: int, steps: int) -> Iterator[Sequence[Example]]:

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ray
 from ray import tune
@@ -66,7 +66,8 @@ def _tune(job: Job, pending: tuple[Pending, ...], progress: Progress, scratch: P
 
     def name_of(trial: Any) -> str:
         """The trial's slug, so that dashboards and logs can be read."""
-        return pending[trial.config["number"]].trial.slug
+        item: Pending = pending[trial.config["number"]]
+        return item.trial.slug
 
     tune.Tuner(
         tune.with_resources(trainable, amounts),
@@ -99,8 +100,8 @@ def _run_in_actor(config: dict[str, Any], job: Job, chunk: tuple[Pending, ...], 
         resources_per_worker=None if alone else each,
     )
     try:
-        trainer = TorchTrainer(
-            _train_loop,
+        trainer: Any = TorchTrainer(
+            cast(Any, _train_loop),  # Ray's types know of no return value, which the worker of rank 0 gives back
             train_loop_config={"job": job, "pending": pending},
             scaling_config=scaling,
             run_config=RunConfig(name=pending.trial.slug, storage_path=str(Path(scratch, "train"))),

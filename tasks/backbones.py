@@ -15,6 +15,7 @@ import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,11 +51,13 @@ class Frames:
 class Encoder(nn.Module):
     """A transformers speech encoder whose output for a clip does not depend on the clips beside it."""
 
+    model: Any  # each of its classes keeps its convolutions in the same place, but they share no type that says so
+
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model = model
         if isinstance(norm := self._first_norm, nn.GroupNorm):
-            model.feature_extractor.conv_layers[0].layer_norm = MaskedChannelNorm(norm)
+            self.model.feature_extractor.conv_layers[0].layer_norm = MaskedChannelNorm(norm)
         self.kernels = tuple(zip(model.config.conv_kernel, model.config.conv_stride, strict=True))
         self.shortest = _shortest(self.kernels)
 
@@ -254,18 +257,19 @@ def _gabor_filters(model: HubertModel) -> None:
     A random front end learns far less from a few dozen clips.
     """
     bands, kernel = 32, 400
-    mel = np.linspace(*(1127 * np.log1p(np.array([80.0, 7200.0]) / 700)), bands)
+    lowest, highest = 1127 * np.log1p(np.array([80.0, 7200.0]) / 700)
+    mel = np.linspace(lowest, highest, bands)
     frequency = 700 * np.expm1(mel / 1127)
     phase = 2 * np.pi * frequency[:, None] * np.arange(kernel) / 16_000
     filters = np.concatenate([np.cos(phase), np.sin(phase)]) * np.hanning(kernel)
     emphasis = np.sqrt(np.maximum(frequency / 500, 1))
     filters *= np.tile(emphasis, 2)[:, None] / np.linalg.norm(filters, axis=1, keepdims=True)
-    first, second = model.feature_extractor.conv_layers
-    first.conv.weight.copy_(torch.tensor(filters, dtype=torch.float32)[:, None])
-    first.conv.bias.zero_()
-    mean = torch.zeros_like(second.conv.weight)
+    first, second = (layer.get_submodule("conv") for layer in model.feature_extractor.conv_layers)
+    first.get_parameter("weight").copy_(torch.tensor(filters, dtype=torch.float32)[:, None])
+    first.get_parameter("bias").zero_()
+    mean = torch.zeros_like(second.get_parameter("weight"))
     for band in range(bands):
         for output, sign in ((band, 1.0), (band + bands, -1.0)):
             mean[output, [band, band + bands]] = sign / 16
-    second.conv.weight.copy_(mean)
-    second.conv.bias.zero_()
+    second.get_parameter("weight").copy_(mean)
+    second.get_parameter("bias").zero_()

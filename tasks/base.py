@@ -27,7 +27,6 @@ from tasks.data.clips import Clip, Needs
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
 Output = Mapping[str, np.ndarray]
 
@@ -157,8 +156,11 @@ class Scored:
 class Task(Protocol):
     """One way to train and to score. See the module's docstring for the order of the calls.
 
+    A network is a `torch.nn.Module` of the task's own; nobody else looks inside.
+
     Attributes:
         Options: frozen dataclass of the grid's [options] table.
+        options: the options of this grid.
         train: the task's own training settings; the grid's [train] overrides them.
         metrics: what it measures; exactly one is primary.
     """
@@ -166,6 +168,7 @@ class Task(Protocol):
     Options: ClassVar[type[Any]]
     train: ClassVar[Train]
     metrics: ClassVar[tuple[Metric, ...]]
+    options: Any
 
     def __init__(self, options: Any, model: Model) -> None: ...
 
@@ -180,23 +183,23 @@ class Task(Protocol):
             UserError: they are not to be had.
         """
 
-    def network(self, setup: Setup) -> "nn.Module":
+    def network(self, setup: Setup) -> Any:
         """A network ready to train. Equal setups give equal weights; classes that two setups share start equal."""
 
-    def frozen(self, network: "nn.Module") -> Frozen | None:
+    def frozen(self, network: Any) -> Frozen | None:
         """The part whose outputs take the place of the waves, or None if the whole network sees waves."""
 
-    def examples(self, network: "nn.Module", clips: Sequence[Clip], seed: int, epoch: int) -> Sequence[Example]:
+    def examples(self, network: Any, clips: Sequence[Clip], seed: int, epoch: int) -> Sequence[Example]:
         """One epoch over a stage's clips, in order; a function of its arguments alone."""
 
-    def labels(self, network: "nn.Module", examples: Sequence[Example]) -> Mapping[str, "torch.Tensor"]:
+    def labels(self, network: Any, examples: Sequence[Example]) -> Mapping[str, "torch.Tensor"]:
         """The examples' labels as tensors."""
 
-    def loss(self, network: "nn.Module", batch: Batch) -> "torch.Tensor":
+    def loss(self, network: Any, batch: Batch) -> "torch.Tensor":
         """(B,) losses, one an example; each independent of the other examples of the batch."""
 
-    def outputs(self, network: "nn.Module", batch: Batch) -> Sequence[Output]:
+    def outputs(self, network: Any, batch: Batch) -> Sequence[Output]:
         """What the network makes of each of K test clips; independent of the other clips of the batch."""
 
-    def score(self, network: "nn.Module", tests: Mapping[str, Tests]) -> Scored:
+    def score(self, network: Any, tests: Mapping[str, Tests]) -> Scored:
         """The scores, from all outputs of all languages."""

@@ -18,7 +18,7 @@ from tasks.metrics import accuracy, macro_f1
 
 
 @dataclass(frozen=True)
-class Options:
+class GenderOptions:
     """The task has no options of its own."""
 
 
@@ -40,12 +40,12 @@ class GenderClassifier(nn.Module):
 class Gender:
     """Two classes, as many training clips and speakers of each; macro-F1 on the test clips with a known gender."""
 
-    Options: ClassVar = Options
+    Options: ClassVar = GenderOptions
     train: ClassVar = Train(learning_rate=1e-5, weight_decay=0.0, epochs=1, batch_size=1)
     metrics: ClassVar = (Metric("macro_f1", primary=True), Metric("accuracy"))
     needs: ClassVar = Needs(classes="gender", test_gender=True)
 
-    def __init__(self, options: Options, model: Model) -> None:
+    def __init__(self, options: GenderOptions, model: Model) -> None:
         self.options, self.model = options, model
 
     def weights_sha(self) -> str:
@@ -56,32 +56,34 @@ class Gender:
         """The backbone with a new head."""
         return GenderClassifier(load(self.model), setup.seed)
 
-    def frozen(self, network: nn.Module) -> None:
+    def frozen(self, network: GenderClassifier) -> None:
         """Nothing is frozen for good."""
 
-    def examples(self, network: nn.Module, clips: Sequence[Clip], seed: int, epoch: int) -> Sequence[Example]:
+    def examples(self, network: GenderClassifier, clips: Sequence[Clip], seed: int, epoch: int) -> Sequence[Example]:
         """Every clip once."""
         return shuffled(clips, seed, epoch)
 
-    def labels(self, network: nn.Module, examples: Sequence[Example]) -> Mapping[str, torch.Tensor]:
+    def labels(self, network: GenderClassifier, examples: Sequence[Example]) -> Mapping[str, torch.Tensor]:
         """`gender`: (B,) indices into `GENDERS`."""
         return {"gender": torch.tensor([GENDERS.index(example.clips[0].gender) for example in examples])}
 
-    def loss(self, network: nn.Module, batch: Batch) -> torch.Tensor:
+    def loss(self, network: GenderClassifier, batch: Batch) -> torch.Tensor:
         """(B,) cross-entropy."""
         _, logits_BC = network(batch)
         return functional.cross_entropy(logits_BC.float(), batch.labels["gender"], reduction="none")
 
-    def outputs(self, network: nn.Module, batch: Batch) -> Sequence[Output]:
+    def outputs(self, network: GenderClassifier, batch: Batch) -> Sequence[Output]:
         """`embedding` (H,) and `probability` (2,) a clip."""
         embedding_KH, logits_KC = network(batch)
         probability_KC = logits_KC.float().softmax(1).cpu().numpy()
         embeddings = embedding_KH.float().cpu().numpy()
         return [{"embedding": e, "probability": p} for e, p in zip(embeddings, probability_KC, strict=True)]
 
-    def score(self, network: nn.Module, tests: Mapping[str, Tests]) -> Scored:
+    def score(self, network: GenderClassifier, tests: Mapping[str, Tests]) -> Scored:
         """Macro-F1 and accuracy a language."""
-        scores, predictions = [], {name: [] for name in ("language", "clip", "speaker", "gender", "probability_male")}
+        scores = []
+        names = ("language", "clip", "speaker", "gender", "probability_male")
+        predictions: dict[str, list[object]] = {name: [] for name in names}
         for language, test in tests.items():
             truth = np.array([GENDERS.index(clip.gender) for clip in test.clips])
             probability_NC = test.stack("probability")

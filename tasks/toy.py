@@ -23,7 +23,7 @@ BASE, SELF_GAIN = 0.6, 0.1
 
 
 @dataclass(frozen=True)
-class Options:
+class ToyOptions:
     """Options of the toy.
 
     Attributes:
@@ -59,41 +59,41 @@ def planted_score(mixture: Mixture, language: str, seed: int, noise: float) -> f
 class Toy:
     """See the module's docstring."""
 
-    Options: ClassVar = Options
+    Options: ClassVar = ToyOptions
     train: ClassVar = Train()
     metrics: ClassVar = (Metric("score", primary=True), Metric("error", higher_is_better=False))
     needs: ClassVar = Needs(audio=False)
 
-    def __init__(self, options: Options, model: Model) -> None:
+    def __init__(self, options: ToyOptions, model: Model) -> None:
         self.options, self.model = options, model
 
     def weights_sha(self) -> str:
         """It has none."""
         return ""
 
-    def network(self, setup: Setup) -> Any:
+    def network(self, setup: Setup) -> Setup:
         """The setup stands for the network."""
         time.sleep(self.options.seconds)
         if setup.mixture.languages in {(code,) for code in self.options.fail}:
             raise RuntimeError(f"the toy was told to fail on {setup.mixture.languages[0]!r}")
         return setup
 
-    def frozen(self, network: Any) -> None:
+    def frozen(self, network: Setup) -> None:
         """No part."""
 
-    def examples(self, network: Any, clips: Sequence[Clip], seed: int, epoch: int) -> Sequence[Example]:
+    def examples(self, network: Setup, clips: Sequence[Clip], seed: int, epoch: int) -> Sequence[Example]:
         """None."""
         return ()
 
-    def labels(self, network: Any, examples: Sequence[Example]) -> Mapping[str, Any]:
+    def labels(self, network: Setup, examples: Sequence[Example]) -> Mapping[str, Any]:
         """None."""
         return {}
 
-    def loss(self, network: Any, batch: Batch) -> Any:
+    def loss(self, network: Setup, batch: Batch) -> Any:
         """Never called: there are no examples."""
         raise AssertionError("the toy has no examples")
 
-    def outputs(self, network: Any, batch: Batch) -> Sequence[Output]:
+    def outputs(self, network: Setup, batch: Batch) -> Sequence[Output]:
         """Never called: there are no test clips."""
         raise AssertionError("the toy has no test clips")
 

@@ -196,7 +196,7 @@ def _workers(processes: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _start_worker() -> None:
-    """Leaves Ctrl-C to the parent process, and ends with it however it ends: a pool's processes outlive a killed one."""
+    """Leaves Ctrl-C to the parent process and ends with it; without this the processes of a killed one would stay."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -22,7 +22,7 @@ from tasks.speaker.verification import METRICS, score_embeddings
 
 
 @dataclass(frozen=True)
-class Options:
+class IdentificationOptions:
     """Options of the system.
 
     Attributes:
@@ -60,12 +60,12 @@ class SpeakerClassifier(nn.Module):
 class SpeakerIdentification:
     """mHuBERT (or any raw-waveform encoder) trained to tell the training speakers apart, scored on unseen ones."""
 
-    Options: ClassVar = Options
+    Options: ClassVar = IdentificationOptions
     train: ClassVar = Train(learning_rate=1e-5, weight_decay=0.0, epochs=1, batch_size=1)
     metrics: ClassVar = METRICS
     needs: ClassVar = Needs(test_gender=True)
 
-    def __init__(self, options: Options, model: Model) -> None:
+    def __init__(self, options: IdentificationOptions, model: Model) -> None:
         self.options, self.model = options, model
 
     def weights_sha(self) -> str:
@@ -77,25 +77,25 @@ class SpeakerIdentification:
         speakers = sorted({clip.speaker for clip in setup.clips})
         return SpeakerClassifier(load(self.model), speakers, setup.seed)
 
-    def frozen(self, network: nn.Module) -> None:
+    def frozen(self, network: SpeakerClassifier) -> None:
         """Nothing is frozen for good."""
 
-    def examples(self, network: nn.Module, clips: Sequence[Clip], seed: int, epoch: int) -> Sequence[Example]:
+    def examples(self, network: SpeakerClassifier, clips: Sequence[Clip], seed: int, epoch: int) -> Sequence[Example]:
         """Every clip once."""
         return shuffled(clips, seed, epoch)
 
-    def labels(self, network: nn.Module, examples: Sequence[Example]) -> Mapping[str, torch.Tensor]:
+    def labels(self, network: SpeakerClassifier, examples: Sequence[Example]) -> Mapping[str, torch.Tensor]:
         """`speaker`: (B,) rows of the head."""
         return {"speaker": torch.tensor([network.row[example.clips[0].speaker] for example in examples])}
 
-    def loss(self, network: nn.Module, batch: Batch) -> torch.Tensor:
+    def loss(self, network: SpeakerClassifier, batch: Batch) -> torch.Tensor:
         """(B,) cross-entropy."""
         return functional.cross_entropy(network(batch).float(), batch.labels["speaker"], reduction="none")
 
-    def outputs(self, network: nn.Module, batch: Batch) -> Sequence[Output]:
+    def outputs(self, network: SpeakerClassifier, batch: Batch) -> Sequence[Output]:
         """`embedding` (H,) a clip."""
         return [{"embedding": row} for row in network.embed(batch, self.options.layers).float().cpu().numpy()]
 
-    def score(self, network: nn.Module, tests: Mapping[str, Tests]) -> Scored:
+    def score(self, network: SpeakerClassifier, tests: Mapping[str, Tests]) -> Scored:
         """AUC, EER, minDCF a language."""
         return score_embeddings(tests)

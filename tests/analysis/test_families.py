@@ -13,6 +13,8 @@ FAMILIES = Path(__file__).parents[1] / "data" / "families.csv"
 def test_the_label_names_the_genus_where_it_is_known():
     assert label("Indo-European", "Romance") == "Indo-European (Romance)"
     assert label("Japonic", "") == "Japonic"
+    assert label("Turkic", "Turkic") == "Turkic"
+    assert label("Language isolate: Basque", "Basque") == "Language isolate: Basque"
     assert label("", "") == label("", "Romance") == ""
 
 

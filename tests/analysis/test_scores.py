@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from analysis.analyse import analyse
-from analysis.scores import Hole, holes, read_plan, read_scores
+from analysis.scores import COLUMNS, Hole, holes, read_plan, read_scores
+from engine.store import SCORES_SCHEMA
 from grids.errors import UserError
 from tests.analysis.factories import Folder, results, row, rows, truth
 
@@ -104,6 +105,10 @@ def test_a_folder_without_a_grid_takes_the_languages_it_finds(tmp_path):
 def test_a_grid_that_lists_mixtures_expects_no_matrix(tmp_path):
     folder = results(tmp_path, truth(2), Folder(seeds=[0], grid={"mode": "list", "seeds": [0, 1, 2]}))
     assert holes(read(folder)[0], read_plan(folder)) == ()
+
+
+def test_the_columns_read_are_columns_that_the_store_writes():
+    assert set(COLUMNS) <= set(SCORES_SCHEMA.names)
 
 
 def test_hashes_versions_and_sizes_are_kept(tmp_path):

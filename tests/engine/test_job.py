@@ -88,7 +88,7 @@ def test_asking_for_less_never_hides_a_finished_trial(tmp_path: Path) -> None:
 
 def test_a_language_with_results_cannot_be_excluded_afterwards(tmp_path: Path) -> None:
     run_all(tmp_path)
-    with pytest.raises(UserError, match="exclude names no.*declared before the run"):
+    with pytest.raises(UserError, match=r"exclude names no.*declared before the run"):
         settle(toy_job(tmp_path, languages=["ca", "no", "eu"], exclude={"no": "I do not like its scores"}))
 
 
