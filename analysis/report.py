@@ -69,7 +69,8 @@ def render(analysis: Analysis) -> str:
         kinds=kinds(analysis.cltm),
         values=[(value.aggregate, printed(value).replace("-", "\N{MINUS SIGN}")) for value in analysis.values],
         families=[(name, colour) for name, colour in family_colours([row.family for row in rows]).items() if name],
-        gains=[(row, gain_interval_text(row, analysis.cltm)) for row in analysis.rows], holes_shown=HOLES_SHOWN, hashes_listed=HASHES_LISTED,
+        gains=[(row, gain_interval_text(row, analysis.cltm)) for row in analysis.rows],
+        holes_shown=HOLES_SHOWN, hashes_listed=HASHES_LISTED,
     )  # fmt: skip
 
 

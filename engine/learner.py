@@ -82,8 +82,9 @@ class Learner:
         parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         rate, decay = self.train.learning_rate, self.train.weight_decay
         optimiser = torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
-        warm = max(1, round(self.train.warmup * sum(lengths)))
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1.0, (step + 1) / warm))
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimiser, lambda step: rate_factor(self.train, step, sum(lengths))
+        )
         scaler = torch.amp.grad_scaler.GradScaler(self.device.type, enabled=self.train.precision == "fp16")
         batches = (batch for c, length in zip(stages, lengths, strict=True) for batch in self._batches(c, seed, length))
         for step, examples in enumerate(batches, start=1):
@@ -127,8 +128,9 @@ class Learner:
     def _schedule(self, stages: Sequence[Sequence[Clip]], seed: int) -> list[int]:
         """Optimiser steps a stage. With the budget "steps" the stages share them by their number of examples."""
         counts = [len(self.task.examples(self.network, clips, seed, 0)) for clips in stages]
-        if self.train.budget == "steps" and sum(counts):
-            ends = [round(self.train.steps * done / sum(counts)) for done in accumulate(counts)]
+        total = sum(counts)
+        if self.train.budget == "steps" and total:
+            ends = [round(self.train.steps * done / total) for done in accumulate(counts)]
             return [end - start for start, end in pairwise([0, *ends])]
         return [self.train.epochs * -(-count // self.train.batch_size) for count in counts]
 
@@ -167,6 +169,14 @@ class Learner:
     def _autocast(self) -> AbstractContextManager[Any]:
         dtype = AUTOCAST.get(self.train.precision)
         return torch.autocast(self.device.type, dtype) if dtype else nullcontext()
+
+
+def rate_factor(train: Train, step: int, steps: int) -> float:
+    """Share of the learning rate in a step, 0 being the first: the warm-up, then the schedule."""
+    warm = round(train.warmup * steps)
+    if step < warm:
+        return (step + 1) / warm
+    return 1.0 if train.schedule == "constant" else (steps - step) / (steps - warm)
 
 
 class _Losses(nn.Module):

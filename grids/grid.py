@@ -51,7 +51,7 @@ class Train:
     """How a network is trained. A task states its own values; the grid's [train] overrides them.
 
     Attributes:
-        learning_rate: of AdamW, constant after the warm-up.
+        learning_rate: of AdamW, the highest of the schedule.
         weight_decay: of AdamW, decoupled.
         epochs: passes over a stage's samples, when the budget is "epochs".
         budget: "epochs" (the paper's way: twice the data, twice the steps) or "steps" (the same for every mixture).
@@ -60,6 +60,7 @@ class Train:
         precision: "fp32", "bf16" or "fp16" (autocast, with gradient scaling for fp16).
         gradient_clip: largest norm of the gradient; 0 switches clipping off.
         warmup: share of the steps in which the learning rate rises linearly from 0.
+        schedule: after the warm-up the learning rate stays "constant", or falls "linear"-ly to 0.
     """
 
     learning_rate: float = 1e-5
@@ -71,6 +72,7 @@ class Train:
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     gradient_clip: float = 1.0
     warmup: float = 0.0
+    schedule: Literal["constant", "linear"] = "constant"
 
     def __post_init__(self) -> None:
         _require(self.learning_rate > 0, f"learning_rate in [train] is {self.learning_rate}; allowed: > 0")

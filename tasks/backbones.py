@@ -71,10 +71,10 @@ class Encoder(nn.Module):
 
         Args:
             values_KT: (K, T) float32, 16 kHz, padded with anything.
-            lengths_K: (K,) int64, valid samples. Clips shorter than the receptive field count as that long.
+            lengths_K: (K,) int64, valid samples. A clip shorter than the receptive field is padded to it with zeros.
         """
-        if values_KT.shape[1] < self.shortest:
-            values_KT = functional.pad(values_KT, (0, self.shortest - values_KT.shape[1]))
+        values_KT = values_KT * (torch.arange(values_KT.shape[1], device=values_KT.device) < lengths_K[:, None])
+        values_KT = functional.pad(values_KT, (0, max(0, self.shortest - values_KT.shape[1])))
         lengths_K = lengths_K.clamp(min=self.shortest)
         valid_KT = torch.arange(values_KT.shape[1], device=values_KT.device) < lengths_K[:, None]
         waves_KT = normalised(values_KT, valid_KT)

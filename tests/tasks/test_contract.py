@@ -1,0 +1,216 @@
+"""What every task must do: each entry of `TASKS`, and a toy of each further kind that the protocol must carry."""
+
+import math
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from engine.inputs import FrozenOutputs, Inputs
+from engine.learner import Learner, World
+from grids.grid import Model, Train
+from grids.mixture import Mixture
+from tasks import TASKS, task_class
+from tasks.base import Output, Setup, Task, Tests
+from tasks.data.clips import GENDERS, Clip
+from tests.tasks.toys import TOYS
+from tests.tasks.waves import WORDS, MadeWaves, make_clips
+
+TINY = Model(backbone="tiny")
+NAMES = [*TASKS, *TOYS]
+CPU = torch.device("cpu")
+# Settings in which eight clips are learnt by heart; a task that is not named learns with its own.
+FAST = {
+    "gender": Train(learning_rate=3e-3, epochs=25, batch_size=4),
+    "speaker/mhubert": Train(learning_rate=3e-3, epochs=25, batch_size=4),
+}
+NOTHING_TO_TRAIN = {"toy", "toy retrieval"}
+
+
+def make(name: str) -> Task:
+    cls: Any = TOYS[name] if name in TOYS else task_class(name)
+    return cls(cls.Options(), TINY)
+
+
+def learner(name: str, clips: tuple[Clip, ...], seed: int = 1, batch_seconds: float = 4.0) -> Learner:
+    """A new network of the task, ready to fit on the clips."""
+    task = make(name)
+    torch.manual_seed(seed)
+    network = task.network(Setup(Mixture.of({"no": len(clips)}), clips, seed))
+    inputs: Inputs = MadeWaves()
+    if (frozen := task.frozen(network)) is not None:
+        inputs = FrozenOutputs(frozen, inputs, Path(tempfile.mkdtemp()), CPU, 10.0)
+    train = FAST.get(name, task.train)
+    return Learner(task, network, inputs, train, CPU, World(), batch_seconds, lambda step, values: None)
+
+
+def outputs_of(tests: dict[str, Tests] | None) -> list[Output]:
+    assert tests is not None
+    return [output for test in tests.values() for output in test.outputs]
+
+
+def equal(one: list[Output], other: list[Output], tolerance: float = 0.0) -> bool:
+    """Whether two lists of outputs are the same, numbers within a tolerance."""
+    pairs = [(a[key], b[key]) for a, b in zip(one, other, strict=True) for key in a]
+    return all(
+        np.array_equal(a, b) if a.dtype.kind in "UOb" or not tolerance else np.allclose(a, b, rtol=0, atol=tolerance)
+        for a, b in pairs
+    )
+
+
+@pytest.fixture
+def clips() -> tuple[Clip, ...]:
+    return make_clips("no", "train", speakers=4, clips_each=2)
+
+
+@pytest.fixture
+def tests() -> dict[str, tuple[Clip, ...]]:
+    return {"no": make_clips("no", "test"), "zh-CN": make_clips("zh-CN", "test")}
+
+
+def test_the_contract_sees_every_registered_task() -> None:
+    assert set(TASKS) <= set(NAMES)
+    assert len(NAMES) >= 8
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_settings_are_declared(name: str) -> None:
+    task = make(name)
+    assert isinstance(task.train, Train)
+    assert [metric.primary for metric in task.metrics].count(True) == 1
+    assert len({metric.name for metric in task.metrics}) == len(task.metrics)
+    assert hash(task.Options()) == hash(task.Options()), "options are a frozen value"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_epoch_is_a_function_of_clips_seed_and_epoch(name: str, clips: tuple[Clip, ...]) -> None:
+    one = learner(name, clips)
+    examples = one.task.examples(one.network, clips, 1, 0)
+    assert examples == one.task.examples(one.network, clips[::-1], 1, 0)
+    if len(examples) > 1:
+        assert examples != one.task.examples(one.network, clips, 2, 0)
+        assert examples != one.task.examples(one.network, clips, 1, 1)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in NOTHING_TO_TRAIN])
+def test_same_seed_same_result_and_another_seed_another(
+    name: str, clips: tuple[Clip, ...], tests: dict[str, tuple[Clip, ...]]
+) -> None:
+    found = []
+    for seed in (1, 1, 2):
+        one = learner(name, clips, seed)
+        one.fit([clips], seed)
+        weights = [parameter.detach().numpy().copy() for parameter in one.network.parameters()]
+        found.append((outputs_of(one.evaluate(tests)), weights))
+    assert equal(found[0][0], found[1][0])
+    assert all(np.array_equal(a, b) for a, b in zip(found[0][1], found[1][1], strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(found[0][1], found[2][1], strict=True))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in NOTHING_TO_TRAIN])
+def test_overfits_eight_examples(name: str, clips: tuple[Clip, ...]) -> None:
+    losses: list[float] = []
+    one = learner(name, clips)
+    logged = Learner(**{**vars(one), "log": lambda step, values: losses.append(float(values["loss"]))})
+    logged.fit([clips], 1)
+    assert np.mean(losses[-4:]) < 0.25 * np.mean(losses[:4])
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "toy"])
+def test_outputs_do_not_depend_on_the_batch(
+    name: str, clips: tuple[Clip, ...], tests: dict[str, tuple[Clip, ...]]
+) -> None:
+    alone, together = learner(name, clips, batch_seconds=0.01), learner(name, clips, batch_seconds=100.0)
+    assert equal(outputs_of(alone.evaluate(tests)), outputs_of(together.evaluate(tests)), tolerance=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_shuffled_test_set_scores_the_same(
+    name: str, clips: tuple[Clip, ...], tests: dict[str, tuple[Clip, ...]]
+) -> None:
+    one = learner(name, clips)
+    sets = tests if name != "toy" else dict.fromkeys(tests, ())
+    found = []
+    for order in (1, -1):
+        evaluated = one.evaluate({language: own[::order] for language, own in sets.items()})
+        assert evaluated is not None
+        found.append({(s.language, s.metric, s.condition): s for s in one.task.score(one.network, evaluated).scores})
+    assert found[0].keys() == found[1].keys()
+    assert found[0]
+    for key, score in found[0].items():
+        assert score.value == pytest.approx(found[1][key].value, abs=1e-6)
+        assert score.n_test == found[1][key].n_test
+        assert math.isfinite(score.value)
+
+
+def perfect(name: str, clip: Clip, speakers: list[str]) -> Output:
+    """The outputs of a network that is always right."""
+    return {
+        "gender": {"embedding": np.zeros(2), "probability": np.eye(2)[GENDERS.index(clip.gender)]},
+        "speaker/mhubert": {"embedding": np.eye(len(speakers))[speakers.index(clip.speaker)]},
+        "toy CTC": {"text": np.array(clip.sentence)},
+        "toy sequence to sequence": {"text": np.array(clip.sentence)},
+        "toy pairs": {"embedding": np.eye(len(speakers))[speakers.index(clip.speaker)]},
+        "toy frozen encoder": {"male": np.array(int(clip.gender == "male"))},
+        "toy retrieval": {"embedding": np.eye(4)[WORDS.index(clip.sentence)]},
+    }[name]
+
+
+# Primary score of outputs that know nothing: (expected value, tolerance). 600 clips of 30 speakers, 2 genders.
+CHANCE = {"gender": (0.5, 0.06), "speaker/mhubert": (0.5, 0.03), "toy pairs": (1 / 30, 0.04),
+          "toy frozen encoder": (0.5, 0.06), "toy retrieval": (0.25, 0.05)}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "toy"])
+def test_perfect_outputs_score_perfectly(name: str, clips: tuple[Clip, ...]) -> None:
+    task, made = make(name), {}
+    for language in ("no", "zh-CN"):
+        own = make_clips(language, "test")
+        speakers = sorted({clip.speaker for clip in own})
+        made[language] = Tests(own, tuple(perfect(name, clip, speakers) for clip in own))
+    for score in task.score(None, made).scores:
+        assert score.value == pytest.approx(float(score.higher_is_better), abs=1e-9), score
+
+
+@pytest.mark.parametrize("name", CHANCE)
+def test_outputs_that_know_nothing_score_at_chance(name: str) -> None:
+    task, made, random = make(name), {}, np.random.default_rng(0)
+    for language in ("no", "zh-CN"):
+        own = make_clips(language, "test", speakers=30, clips_each=20)
+        known = [perfect(name, clip, sorted({c.speaker for c in own})) for clip in own]
+        shuffled = [known[n] for n in random.permutation(len(own))]
+        if name == "speaker/mhubert":
+            shuffled = [{"embedding": random.normal(size=16)} for _ in own]
+        made[language] = Tests(own, tuple(shuffled))
+    expected, tolerance = CHANCE[name]
+    primary = [score for score in task.score(None, made).scores if score.primary]
+    assert primary
+    for score in primary:
+        assert score.value == pytest.approx(expected, abs=tolerance)
+
+
+@pytest.mark.parametrize("name", ["gender", "speaker/mhubert", "toy CTC"])
+def test_a_class_starts_from_the_same_row_in_every_mixture(name: str, clips: tuple[Clip, ...]) -> None:
+    task = make(name)
+    few = task.network(Setup(Mixture(), clips, 3))
+    many = task.network(Setup(Mixture(), clips + make_clips("zh-CN", "train"), 3))
+    names = {"gender": lambda n: GENDERS, "speaker/mhubert": lambda n: list(n.row), "toy CTC": lambda n: n.symbols}
+    rows, more = names[name](few), names[name](many)
+    for number, label in enumerate(rows):
+        assert torch.equal(few.head.weight[number], many.head.weight[list(more).index(label)])
+
+
+def test_frozen_outputs_are_computed_once_a_clip(tmp_path: Path, clips: tuple[Clip, ...]) -> None:
+    task = make("toy frozen encoder")
+    computed: list[int] = TOYS["toy frozen encoder"].computed
+    frozen = task.frozen(None)
+    assert frozen is not None
+    computed.clear()
+    for _ in range(3):
+        inputs = FrozenOutputs(frozen, MadeWaves(), tmp_path, CPU, seconds=1.0)
+        arrays = inputs.arrays(clips)
+    assert sum(computed) == len(clips)
+    assert [array.shape for array in arrays] == [(1, 16)] * len(clips)
