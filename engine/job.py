@@ -108,8 +108,31 @@ def make_job(grid: Grid, results: Path, progress: Progress | None = None) -> Job
 
         prepared = prepare(grid.corpus, grid.all_languages(), grid.data, progress)
         corpus, shas = prepared.folder, {code: prepared.shas[code] for code in grid.all_languages()}
+        _check_blocks(grid, task, corpus)
     identity = Identity(json.loads(json.dumps(config)), shas)
     return Job(grid, train, results.resolve(), corpus, identity, code_version())
+
+
+def _check_blocks(grid: Grid, task: Task, corpus: Path) -> None:
+    """Draws the largest block of each language and takes each test set, so that what cannot work fails before a run.
+
+    Raises:
+        UserError: a language cannot fill its blocks, or has no test clips.
+    """
+    from tasks.data.blocks import draw_block, held_out
+    from tasks.data.store import open_language
+
+    largest, scored = dict[str, int](), set[str]()
+    for mixture in {trial.mixture for trial in grid.trials()}:
+        scored |= set(grid.evaluated(mixture))
+        for code, count in mixture.total_samples.items():
+            largest[code] = max(largest.get(code, 0), count)
+    for code in sorted({*largest, *scored}):
+        clips = open_language(corpus, code).clips
+        if code in largest:
+            draw_block(clips, task.needs, largest[code], grid.clips_per_speaker, None)
+        if code in scored:
+            held_out(clips, task.needs, "test", grid.max_test_clips)
 
 
 def settle(job: Job) -> None:

@@ -20,6 +20,9 @@ from tasks.base import Batch, Example, Output, Task, Tests
 from tasks.data.clips import Clip
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+FIRST_SCALE = (
+    1024.0  # of fp16 gradients. PyTorch's 65,536 overflows, so the first steps of a short training are skipped
+)
 Log = Callable[[int, Mapping[str, float | torch.Tensor]], None]
 
 
@@ -85,7 +88,9 @@ class Learner:
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimiser, lambda step: rate_factor(self.train, step, sum(lengths))
         )
-        scaler = torch.amp.grad_scaler.GradScaler(self.device.type, enabled=self.train.precision == "fp16")
+        scaler = torch.amp.grad_scaler.GradScaler(
+            self.device.type, init_scale=FIRST_SCALE, enabled=self.train.precision == "fp16"
+        )
         batches = (batch for c, length in zip(stages, lengths, strict=True) for batch in self._batches(c, seed, length))
         for step, examples in enumerate(batches, start=1):
             loss = self._loss(losses, examples, step)

@@ -5,6 +5,7 @@ engine itself costs, and to check that a planted matrix comes back. Its r is `pl
 mixture draw.
 """
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from tasks.base import Batch, Example, Metric, Output, Scored, Setup, Tests
 from tasks.data.clips import Clip, Needs
 from tasks.examples import keyed
 
-BASE, SELF_GAIN = 0.6, 0.1
+BASE, SELF_GAIN = 0.2, 0.08
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,15 @@ def planted_r(target: str, donor: str) -> float:
 
 
 def planted_score(mixture: Mixture, language: str, seed: int, noise: float) -> float:
-    """The toy's score of a mixture on a language."""
-    parts = mixture.total_samples
-    own = 1.0 if language in parts else 0.0
-    unit = min(parts.values(), default=1)
-    extra = sum(count / unit * planted_r(language, code) for code, count in parts.items()) - own
+    """The toy's score of a mixture on a language.
+
+    Doubling the language's own samples is worth `SELF_GAIN`; a donor's block of that size is worth r times as much.
+    """
+    parts = dict(mixture.total_samples)
+    own = parts.pop(language, 0)
+    donors = sum(planted_r(language, donor) * math.log2(1 + count / max(own, 1)) for donor, count in parts.items())
     draw = np.random.Generator(np.random.PCG64(keyed("toy", seed, mixture, language))).normal()
-    return BASE * own + SELF_GAIN * extra + noise * float(draw)
+    return BASE + SELF_GAIN * (math.log2(max(own, 1)) + donors) + noise * float(draw)
 
 
 class Toy:

@@ -186,11 +186,16 @@ def _temporary_folder(release: Path) -> Iterator[Path]:
 def _workers(processes: int) -> Iterator[ProcessPoolExecutor]:
     """Processes, since espeak-ng has static state; spawned, since a fork would copy the locks of torch's threads.
 
-    At any error they finish what they are at, and the rest is dropped.
+    At any error they are killed first: what they made is thrown away, and a second Ctrl-C while the pool waits for them
+    would leave it waiting for ever.
     """
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _start_worker)
     try:
         yield pool
+    except BaseException:
+        for process in (pool._processes or {}).values():
+            process.kill()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 

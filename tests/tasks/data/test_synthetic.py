@@ -111,17 +111,17 @@ def test_workers_end_when_the_process_that_started_them_is_killed(tmp_path: Path
         "import pathlib, tasks.data.synthetic as s\n"
         f"if __name__ == '__main__': s.ensure(['ka'], pathlib.Path({str(tmp_path)!r}), lambda *_: print(flush=True))"
     )
-    marker = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "CLTM_TEST": tmp_path.name}
+    marker = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "CLTM_TEST": str(tmp_path)}
     process = subprocess.Popen([sys.executable, script], env=marker, stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()
-    assert len(running(tmp_path.name)) > 1
+    assert len(running(str(tmp_path))) > 1
     process.kill()
     process.wait()
     until = time.monotonic() + 20
-    while running(tmp_path.name) and time.monotonic() < until:
+    while running(str(tmp_path)) and time.monotonic() < until:
         time.sleep(0.05)
-    assert running(tmp_path.name) == []
+    assert running(str(tmp_path)) == []
 
 
 def running(marker: str) -> list[str]:

@@ -1,0 +1,133 @@
+"""The arithmetic of a trial: steps, stages, precision, and that the number of workers changes nothing."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import distributed, multiprocessing
+
+from engine.learner import Learner, World, rate_factor
+from grids.grid import Model, Train
+from grids.mixture import Mixture
+from tasks.base import Setup
+from tasks.data.clips import Clip
+from tasks.gender import Gender, GenderOptions
+from tests.tasks.waves import MadeWaves, make_clips
+
+CLIPS = make_clips("no", "train", speakers=4, clips_each=3)
+TESTS = {"no": make_clips("no", "test"), "zh-CN": make_clips("zh-CN", "test", speakers=3)}
+
+
+def gender_learner(train: Train, log: Any = lambda step, values: None, backbone: str = "tiny") -> Learner:
+    """The gender task on the tiny encoder."""
+    task = Gender(GenderOptions(), Model(backbone=backbone))
+    network = task.network(Setup(Mixture.of({"no": 12}), CLIPS, 1))
+    return Learner(task, network, MadeWaves(), train, torch.device("cpu"), World.current(), 4.0, log)
+
+
+def fit(train: Train, stages: list[tuple[Clip, ...]]) -> tuple[int, list[Mapping[str, Any]]]:
+    """Fits and returns the number of steps and what was logged."""
+    logged: list[Mapping[str, Any]] = []
+    steps = gender_learner(train, lambda step, values: logged.append(values)).fit(stages, seed=1)
+    return steps, logged
+
+
+@pytest.mark.parametrize(
+    ("train", "sizes", "steps"),
+    [
+        (Train(batch_size=5), [12], 3),
+        (Train(batch_size=5, epochs=2), [12], 6),
+        (Train(batch_size=1), [4], 4),
+        (Train(batch_size=5, epochs=2), [12, 4], 8),
+        (Train(batch_size=5, budget="steps", steps=7), [12], 7),
+        (Train(batch_size=5, budget="steps", steps=7), [4], 7),
+        (Train(batch_size=2, budget="steps", steps=8), [12, 4], 8),
+        (Train(), [], 0),
+    ],
+)
+def test_number_of_steps(train: Train, sizes: list[int], steps: int) -> None:
+    done, logged = fit(train, [CLIPS[:size] for size in sizes])
+    assert done == len(logged) == steps
+
+
+def test_learning_rate_rises_and_falls() -> None:
+    constant = Train(warmup=0.2)
+    assert [rate_factor(constant, step, 10) for step in (0, 1, 2, 9)] == [0.5, 1.0, 1.0, 1.0]
+    linear = Train(warmup=0.2, schedule="linear")
+    assert [rate_factor(linear, step, 10) for step in (0, 1, 2, 6, 9)] == [0.5, 1.0, 1.0, 0.5, 0.125]
+    assert rate_factor(Train(), 0, 1) == 1.0
+
+
+def test_stages_are_trained_in_order() -> None:
+    """The last stage counts most: a model that ends on one label only prefers it."""
+    female = tuple(clip for clip in CLIPS if clip.gender == "female")
+    male = tuple(clip for clip in CLIPS if clip.gender == "male")
+    preference = []
+    for stages in ([female, male], [male, female]):
+        one = gender_learner(Train(learning_rate=1e-2, batch_size=3, epochs=4))
+        one.fit(stages, seed=1)
+        tests = one.evaluate(TESTS)
+        assert tests is not None
+        preference.append(float(tests["no"].stack("probability")[:, 0].mean()))
+    assert preference[0] < 0.5 < preference[1]
+
+
+def test_non_finite_loss_stops_and_names_step_and_clips(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = gender_learner(Train(batch_size=4))
+    real, calls = one.task.loss, []
+
+    def broken(network: Any, batch: Any) -> torch.Tensor:
+        calls.append(1)
+        return real(network, batch) * (float("nan") if len(calls) == 2 else 1.0)
+
+    monkeypatch.setattr(one.task, "loss", broken)
+    with pytest.raises(FloatingPointError, match=r"loss is nan at step 2, on the clips no/no-train-\d"):
+        one.fit([CLIPS], seed=1)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_reduced_precision_trains_and_scores_nearly_the_same(precision: Any) -> None:
+    found = []
+    for train in (
+        Train(learning_rate=1e-3, batch_size=4),
+        Train(learning_rate=1e-3, batch_size=4, precision=precision),
+    ):
+        one = gender_learner(train)
+        one.fit([CLIPS], seed=1)
+        tests = one.evaluate(TESTS)
+        assert tests is not None
+        found.append(tests["no"].stack("probability"))
+    assert found[0] == pytest.approx(found[1], abs=0.02)
+    assert not np.array_equal(*found)
+
+
+def worker(rank: int, size: int, folder: str, backbone: str) -> None:
+    """One of the workers: trains, evaluates, and writes what it has."""
+    torch.set_num_threads(1)
+    store = distributed.FileStore(f"{folder}/store-{size}", size)
+    distributed.init_process_group("gloo", store=store, rank=rank, world_size=size)
+    one = gender_learner(Train(learning_rate=1e-3, batch_size=5, epochs=2), backbone=backbone)
+    one.fit([CLIPS], seed=1)
+    tests = one.evaluate(TESTS)
+    if rank == 0:
+        assert tests is not None
+        found = [tests[language].stack("probability") for language in sorted(tests)]
+        np.save(f"{folder}/{size}.npy", np.concatenate(found))
+    else:
+        assert tests is None
+    distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", ["tiny", "tiny-groupnorm"])
+def test_one_two_and_three_workers_train_the_same(tmp_path: Path, backbone: str) -> None:
+    """12 clips in batches of 5, 5 and 2 over 1, 2, 3 workers: uneven shares, and workers with none."""
+    for size in (1, 2, 3):
+        multiprocessing.spawn(worker, (size, str(tmp_path), backbone), nprocs=size)
+    one, two, three = (np.load(tmp_path / f"{size}.npy") for size in (1, 2, 3))
+    assert one.shape == (28, 2)
+    assert np.allclose(one, two, rtol=0, atol=1e-5)
+    assert np.allclose(one, three, rtol=0, atol=1e-5)
