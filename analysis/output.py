@@ -7,10 +7,7 @@ aggregates again; `cells.parquet` holds every cell with its status, whatever it 
 import csv
 import io
 import json
-import os
-from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 from analysis.analyse import Analysis
@@ -18,6 +15,7 @@ from analysis.matrix import CLTM, gain_interval
 from analysis.matrix_csv import matrix_text
 from analysis.scores import Hole
 from analysis.uncertainty import BASE, CROSS, SELF
+from grids.files import replacing, write_atomically
 
 MATRIX_FILE = "matrix.csv"
 CELLS_FILE = "cells.parquet"
@@ -35,22 +33,10 @@ def write_tables(analysis: Analysis, out: Path) -> tuple[Path, ...]:
         (HOLES_FILE, holes_text(analysis.holes)),
     )
     for name, text in texts:
-        replace(out / name, partial(_write_text, text))
-    replace(out / CELLS_FILE, partial(_write_cells, cltm))
+        write_atomically(out / name, text)
+    with replacing(out / CELLS_FILE) as temporary:
+        _write_cells(cltm, temporary)
     return tuple(out / name for name in (SUMMARY_FILE, MATRIX_FILE, CELLS_FILE, HOLES_FILE))
-
-
-def replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Lets `write` fill a temporary file in the same folder, then puts it in the place of `path`.
-
-    The temporary name keeps the suffix, since libraries choose the format by it.
-    """
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        write(temporary)
-        os.replace(temporary, path)  # noqa: PTH105 - the atomic one, by its name
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def summary_text(analysis: Analysis) -> str:
@@ -88,11 +74,6 @@ def holes_text(holes: tuple[Hole, ...]) -> str:
     writer.writerow(["role", "target", "donor", "seed"])
     writer.writerows([hole.role, hole.target, hole.donor, hole.seed] for hole in holes)
     return text.getvalue()
-
-
-def _write_text(text: str, path: Path) -> None:
-    """Writes UTF-8."""
-    path.write_text(text, encoding="utf-8")
 
 
 def _write_cells(cltm: CLTM, path: Path) -> None:

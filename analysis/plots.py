@@ -5,7 +5,6 @@ used through `Figure` alone, without global state and without a display.
 """
 
 from dataclasses import dataclass
-from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +13,9 @@ import numpy as np
 
 from analysis.analyse import Analysis
 from analysis.matrix import CLTM, Status
-from analysis.output import replace
 from analysis.palette import KEPT_OUT, colour_limit, family_colours, family_order, hex_colour, ink
 from analysis.uncertainty import Bools
+from grids.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,8 +76,8 @@ def write_heatmap(analysis: Analysis, out: Path) -> tuple[Path, ...]:
         figure = heatmap(analysis)
         for suffix in SUFFIXES:
             meta: dict[str, Any] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(suffix, {})
-            save = partial(figure.savefig, dpi=PNG_DOTS_PER_INCH, metadata=meta)
-            replace(out / f"heatmap{suffix}", save)
+            with replacing(out / f"heatmap{suffix}") as temporary:
+                figure.savefig(temporary, dpi=PNG_DOTS_PER_INCH, metadata=meta)
     return tuple(out / f"heatmap{suffix}" for suffix in SUFFIXES)
 
 

@@ -12,9 +12,10 @@ import numpy as np
 from analysis.analyse import Analysis
 from analysis.diagnostics import LanguageRow, Value
 from analysis.matrix import CLTM, Status
-from analysis.output import HASHES_LISTED, replace
+from analysis.output import HASHES_LISTED
 from analysis.palette import colour_limit, family_colours, family_order, hex_colour, ink
 from analysis.uncertainty import CROSS
+from grids.files import write_atomically
 
 REPORT_FILE = "report.html"
 TEMPLATE = "report.html"
@@ -45,7 +46,7 @@ class ReportRow:
 def write_report(analysis: Analysis, out: Path) -> Path:
     """Writes the report into a folder and returns its path."""
     text = render(analysis)
-    replace(out / REPORT_FILE, lambda path: path.write_text(text, encoding="utf-8"))
+    write_atomically(out / REPORT_FILE, text)
     return out / REPORT_FILE
 
 

@@ -94,16 +94,18 @@ def _make_job(grid: Grid, results: Path | None, console: Console) -> Job:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     folder = results if results is not None else Path("results", grid.name)
     with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        return make_job(grid, folder, _bar_updater(bars))
+        return make_job(grid, folder, _bar_updater(bars, console))
 
 
-def _bar_updater(bars: Bars) -> Progress:
-    """A progress function with a bar a language."""
+def _bar_updater(bars: Bars, console: Console) -> Progress:
+    """A progress function with a bar a language, or a line a language where the output is no terminal."""
     known = dict[str, Any]()
 
     def update(what: str, done: int, total: int) -> None:
         if what not in known:
             known[what] = bars.add_task(what, total=total)
+            if not console.is_terminal:
+                console.print(f"preparing {what}: {total} clips", highlight=False)
         bars.update(known[what], completed=done, total=total, visible=done < total)
 
     return update

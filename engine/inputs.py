@@ -1,7 +1,6 @@
 """From clips to padded batches: waves of the prepared store, or cached outputs of a frozen part."""
 
 import hashlib
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -9,10 +8,10 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from grids.files import replacing
 from tasks.base import Batch, Frozen
 from tasks.data.clips import Clip
 from tasks.data.store import open_language
-from tasks.files import write_atomically
 
 INT16_SCALE = 32768.0
 
@@ -55,9 +54,8 @@ class FrozenOutputs:
             with torch.no_grad():
                 computed = self._frozen.compute(batch)
             for clip, array in zip(part, computed, strict=True):
-                buffer = io.BytesIO()
-                np.save(buffer, np.asarray(array, dtype=np.float32), allow_pickle=False)
-                write_atomically(self._path(clip), buffer.getvalue())
+                with replacing(self._path(clip)) as partial:
+                    np.save(partial, np.asarray(array, dtype=np.float32), allow_pickle=False)
         return len(missing)
 
     def arrays(self, clips: Sequence[Clip]) -> list[np.ndarray]:

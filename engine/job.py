@@ -19,6 +19,7 @@ import tomli_w
 
 from engine.store import Store
 from grids.errors import UserError
+from grids.files import write_atomically
 from grids.grid import Grid, Train, load
 from tasks import make_task
 from tasks.base import Task
@@ -150,8 +151,8 @@ def settle(job: Job) -> None:
         _refuse_other(store.folder, old, identity)
         identity = Identity(identity.config, {**old.data, **identity.data})
         grid = _grown(load(store.grid_path), grid)
-    store.write_text(store.identity_path, json.dumps(asdict(identity), indent=1))
-    store.write_text(store.grid_path, _as_toml(replace(grid, train=asdict(job.train))))
+    write_atomically(store.identity_path, json.dumps(asdict(identity), indent=1))
+    write_atomically(store.grid_path, _as_toml(replace(grid, train=asdict(job.train))))
 
 
 def check(job: Job) -> None:

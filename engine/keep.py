@@ -6,13 +6,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from engine.job import Job
+from grids.files import replacing
 from grids.mixture import Trial
 from tasks.base import Scored, Tests
-from tasks.files import write_atomically
 
 
 def keep_outputs(job: Job, trial: Trial, tests: Mapping[str, Tests], scored: Scored) -> None:
@@ -33,7 +33,8 @@ def keep_outputs(job: Job, trial: Trial, tests: Mapping[str, Tests], scored: Sco
 def keep_checkpoint(network: nn.Module, path: Path) -> None:
     """Writes the network's weights as safetensors."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    write_atomically(path, save(weights))
+    with replacing(path) as partial:
+        save_file(weights, partial)
 
 
 def load_checkpoint(network: nn.Module, path: Path) -> bool:
@@ -49,6 +50,5 @@ def _add(path: Path, table: pa.Table) -> None:
         new = set(table["language"].to_pylist())
         kept = old.filter(pa.array([language not in new for language in old["language"].to_pylist()], pa.bool_()))
         table = pa.concat_tables([kept, table.cast(old.schema)])
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
-    write_atomically(path, sink.getvalue().to_pybytes())
+    with replacing(path) as partial:
+        pq.write_table(table, partial)

@@ -29,7 +29,10 @@ from engine.store import Result
 from grids.errors import UserError
 
 OBJECT_STORE_BYTES = 256 * 1024**2  # paths travel, arrays do not
-WAITING = {"CPU": 0, "memory": 1}  # a trial that waits for its workers, which need every core; no bundle may be empty
+WAITING = {
+    "CPU": 0.0,
+    "memory": 1.0,
+}  # a trial that waits for its workers, which need every core; no bundle may be empty
 RAY_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -60,7 +63,7 @@ def _tune(job: Job, pending: tuple[Pending, ...], progress: Progress, scratch: P
     """One Tuner over a chunk of trials."""
     resources = job.grid.resources
     alone = resources.workers_per_trial == 1
-    amounts = {"CPU": resources.cpus_per_trial, "GPU": resources.gpus_per_trial} if alone else WAITING
+    amounts = {"CPU": float(resources.cpus_per_trial), "GPU": resources.gpus_per_trial} if alone else WAITING
     # Tune's configurations hold plain values: a trial is its number in the chunk.
     trainable = tune.with_parameters(_run_in_actor, job=job, chunk=pending, scratch=str(scratch))
 

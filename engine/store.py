@@ -24,9 +24,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from grids.errors import UserError
+from grids.files import PARTIAL, replacing, write_atomically
 from grids.mixture import Trial
 from tasks.base import Score
-from tasks.files import write_atomically
 
 SCORES_SCHEMA = pa.schema(
     [
@@ -134,7 +134,7 @@ class Store:
 
     def write_failure(self, trial: Trial, traceback_text: str) -> None:
         """Keeps why a trial failed; the last line is the cause."""
-        write_atomically(self._failure_path(trial), traceback_text.encode())
+        write_atomically(self._failure_path(trial), traceback_text)
 
     def failures(self) -> list[Failure]:
         """The trials that failed and have no result."""
@@ -175,18 +175,13 @@ class Store:
         table = pa.concat_tables([old.filter(pa.array(keep, pa.bool_())), pa.Table.from_pylist(rows, SCORES_SCHEMA)])
         table = table.sort_by([(name, "ascending") for name in ("trial", "language", "metric", "condition")])
         if rows or len(table) != len(old) or not self.scores_path.exists():
-            sink = pa.BufferOutputStream()
-            pq.write_table(table, sink)
-            write_atomically(self.scores_path, sink.getvalue().to_pybytes())
+            with replacing(self.scores_path) as partial:
+                pq.write_table(table, partial)
         return table
-
-    def write_text(self, path: Path, text: str) -> None:
-        """Writes one of the folder's text files."""
-        write_atomically(path, text.encode())
 
     def clear_partial(self) -> None:
         """Removes what killed writers left a day ago or longer."""
-        for path in self.folder.glob("**/.*.partial"):
+        for path in self.folder.glob(f"**/{PARTIAL}*"):
             if time.time() - path.stat().st_mtime > STALE_SECONDS:
                 path.unlink(missing_ok=True)
 

@@ -37,17 +37,6 @@ def slug(text: str) -> str:
     return text if text and safe == text else f"{safe}~{short_hash(text)}"
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a file under a temporary name and renames it, so that a file that exists is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path)
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 @contextmanager
 def new_folder(place: Path) -> Iterator[Path]:
     """Gives an empty folder beside `place` to fill; it takes the place when the block ends, and goes if it fails.

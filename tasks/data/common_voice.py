@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import get_args
 
 from grids.errors import UserError, unknown
-from tasks.data.cache import cache_folder, short_hash, slug, write_text
+from grids.files import write_atomically
+from tasks.data.cache import cache_folder, short_hash, slug
 from tasks.data.clips import Split
 
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -161,7 +162,7 @@ def _census(release: Path) -> Mapping[str, tuple[str, ...]]:
         if len(found) > 1
     }
     with suppress(OSError):  # a cache that can't be written costs time and nothing else
-        write_text(kept, json.dumps(census))
+        write_atomically(kept, json.dumps(census))
     return census
 
 

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from grids.files import write_atomically
 from grids.schema import from_table
-from tasks.data.cache import write_text
 
 Reason = Literal[
     "malformed row",
@@ -82,7 +82,7 @@ class LanguageReport:
 
     def write(self, path: Path) -> None:
         """Writes the report as JSON."""
-        write_text(path, json.dumps(asdict(self), ensure_ascii=False, indent=1))
+        write_atomically(path, json.dumps(asdict(self), ensure_ascii=False, indent=1))
 
 
 def read(path: Path) -> LanguageReport:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from engine.store import SCORES_SCHEMA, Result, Store
 from grids.errors import UserError
+from grids.files import write_atomically
 from grids.mixture import Mixture, Trial
 from tasks.base import Score
-from tasks.files import write_atomically
 
 TRIAL = Trial(Mixture.parse("ca+no", 8), 3)
 
