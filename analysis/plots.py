@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".pdf", ".svg", ".png")
 PNG_DOTS_PER_INCH = 200
 NUMBERS_UP_TO = 20  # languages
+ERRORS_UP_TO = 8  # so many, standard errors too
 COLOURS = 512
 HATCHES = {Status.UNDEFINED.value: "////", Status.NEGATIVE.value: "xxxx"}
 STYLE: Any = {
@@ -173,14 +174,18 @@ def _thin(n: int) -> float:
 
 
 def _draw_numbers(axes: "Axes", cltm: CLTM, order: tuple[int, ...], layout: Layout, limit: float) -> None:
-    """Writes r in every cell that has a usable one; a rounded negative zero keeps its sign."""
-    values = cltm.values[np.ix_(order, order)]
+    """Writes r in every cell that has a usable one, with its SE where there is room; a rounded -0 keeps its sign."""
+    values, errors = cltm.values[np.ix_(order, order)], cltm.se[np.ix_(order, order)]
     for (i, j), value in np.ndenumerate(values):
         if np.isfinite(value):
             text = f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
             size = min(9.0, 72 * layout.matrix / cltm.n * 0.30) * (0.85 if len(text) > 5 else 1.0)
             colour = ink(hex_colour(float(value), limit))
-            axes.text(j, i, text, ha="center", va="center", fontsize=size, color=colour)
+            with_error = cltm.n <= ERRORS_UP_TO and i != j and np.isfinite(errors[i, j])
+            axes.text(j, i - 0.1 * with_error, text, ha="center", va="center", fontsize=size, color=colour)
+            if with_error:
+                below = f"\N{PLUS-MINUS SIGN}{errors[i, j]:.2f}"
+                axes.text(j, i + 0.2, below, ha="center", va="center", fontsize=0.75 * size, color=colour)
 
 
 def _draw_labels(axes: "Axes", cltm: CLTM, order: tuple[int, ...], layout: Layout) -> None:
