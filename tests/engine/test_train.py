@@ -1,0 +1,168 @@
+"""One trial on a real corpus: matched, disjoint data; further languages from a checkpoint; the full-size encoder."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from transformers import HubertConfig, HubertModel
+
+from engine.job import Job, make_job, settle
+from engine.plan import Pending, make_plan
+from engine.train import run_trial, trial_data
+from grids.errors import UserError
+from grids.grid import parse
+from grids.mixture import Trial
+from tasks.data.store import open_language
+from tests.tasks.data.hostile import plain_release
+
+CODES = ("no", "zh-CN", "ca")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return plain_release(tmp_path_factory.mktemp("corpus"), CODES)
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLTM_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    open_language.cache_clear()
+
+
+def make(corpus: Path, results: Path, **changes: Any) -> Job:
+    values: dict[str, Any] = {
+        "task": "gender", "corpus": str(corpus), "languages": list(CODES), "seeds": 2, "samples": 4,
+        "model": {"backbone": "tiny"}, "train": {"learning_rate": 1e-3, "batch_size": 4},
+        "tracking": {"wandb": "off"},
+    }  # fmt: skip
+    job = make_job(parse({**values, **changes}, "test"), results)
+    settle(job)
+    return job
+
+
+def finish(job: Job, pending: Pending) -> None:
+    result = run_trial(job, pending)
+    assert result is not None
+    job.store.write(result)
+
+
+def test_budgets_match_and_speakers_are_disjoint(corpus: Path, tmp_path: Path) -> None:
+    job = make(corpus, tmp_path)
+    for trial in job.grid.trials():
+        data = trial_data(job, job.task, trial.mixture, trial.seed, CODES)
+        blocks = 1 if trial.mixture.text(4).count("+") == 0 else 2
+        assert len(data.training) == 2 * 4 * blocks
+        genders = [clip.gender for clip in data.training]
+        assert genders.count("female") == genders.count("male")
+        held_out = {clip.speaker for test in data.tests.values() for clip in test}
+        assert not held_out & {clip.speaker for clip in data.training}
+
+
+def test_a_seed_draws_the_same_block_in_every_mixture_and_fixed_blocks_ignore_it(corpus: Path, tmp_path: Path) -> None:
+    job = make(corpus, tmp_path)
+    fixed = replace(job, grid=replace(job.grid, blocks="fixed"))
+    mixtures = {m.text(4): m for m in job.grid.matrix_mixtures()}
+    drawn = {s: set(trial_data(job, job.task, mixtures["no"], s, ()).training) for s in range(20)}
+    for text in ("no+no", "no+zh-CN", "ca+no"):
+        assert drawn[1] < set(trial_data(job, job.task, mixtures[text], 1, ()).training)
+    assert len({frozenset(block) for block in drawn.values()}) > 1
+    alike = {frozenset(trial_data(fixed, job.task, mixtures["no"], s, ()).training) for s in range(20)}
+    assert len(alike) == 1
+
+
+def test_a_trial_does_not_depend_on_the_languages_of_its_grid(corpus: Path, tmp_path: Path) -> None:
+    small = make(corpus, tmp_path / "small", languages=["no", "zh-CN"])
+    large = make(corpus, tmp_path / "large")
+    item = Pending(small.grid.trials()[-1], ("no", "zh-CN"))
+    one, other = run_trial(small, item), run_trial(large, item)
+    assert one is not None
+    assert other is not None
+    assert (one.scores, one.data_sha, one.config_sha) == (other.scores, other.data_sha, other.config_sha)
+
+
+@pytest.mark.parametrize(("keep", "how"), [(["checkpoints"], "checkpoint"), ([], "again")])
+def test_a_new_language_is_scored_from_the_checkpoint_or_by_training_again(
+    corpus: Path, tmp_path: Path, keep: list[str], how: str
+) -> None:
+    job = make(corpus, tmp_path, evaluate=["zh-CN"], keep=keep, languages=["no"])
+    first = make_plan(job).pending[0]
+    finish(job, first)
+    before = job.store.read(first.trial)
+    grown = make(corpus, tmp_path, evaluate=["zh-CN", "ca"], keep=keep, languages=["no"])
+    item = next(item for item in make_plan(grown).pending if item.trial == first.trial)
+    assert (item.how, item.languages) == (how, ("ca",))
+    finish(grown, item)
+    after = grown.store.read(first.trial)
+    assert before is not None
+    assert after is not None
+    assert after.scores[: len(before.scores)] == before.scores
+    assert after.languages == {"no", "zh-CN", "ca"}
+    assert after.steps == before.steps > 0
+    whole = make(corpus, tmp_path / "whole", evaluate=["zh-CN", "ca"], languages=["no"])
+    once = run_trial(whole, Pending(first.trial, ("ca", "no", "zh-CN")))
+    assert once is not None
+    assert set(once.scores) == set(after.scores)
+    assert once.data_sha == after.data_sha
+
+
+def test_predictions_and_embeddings_are_kept_on_request(corpus: Path, tmp_path: Path) -> None:
+    job = make(corpus, tmp_path, keep=["predictions", "embeddings"], evaluate="all")
+    trial = job.grid.trials()[0]
+    finish(job, Pending(trial, ("no",)))
+    finish(job, Pending(trial, ("ca", "zh-CN"), "again"))
+    predictions = pq.read_table(job.store.kept_path("predictions", trial, ".parquet")).to_pandas()
+    assert set(predictions.language) == {"no", "ca", "zh-CN"}
+    assert len(predictions) == 12
+    embeddings = pq.read_table(job.store.kept_path("embeddings", trial, ".parquet")).to_pandas()
+    assert {len(row) for row in embeddings.embedding} == {64}
+
+
+@pytest.mark.parametrize("mixtures", [["no>zh-CN", "no+0.5*zh-CN", ""]])
+def test_other_mixtures_run(corpus: Path, tmp_path: Path, mixtures: list[str]) -> None:
+    job = make(corpus, tmp_path, mode="list", mixtures=mixtures, clips_per_speaker=2, seeds=1)
+    for item in make_plan(job).pending:
+        finish(job, item)
+    steps = {result.trial.mixture.text(4): result.steps for result in job.store.results()}
+    assert steps == {"no>zh-CN": 4, "no+0.5*zh-CN": 3, "": 0}
+    assert set(job.store.compact(4)["role"].to_pylist()) == {"other", "untouched"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"samples": 400}, "'ca' can't give 800 training samples.*works up to N = 4"),
+        ({"languages": ["no", "xx"]}, "'xx'"),
+        ({"evaluate": ["zh-TW"]}, r"'zh-TW' \(did you mean 'zh-CN'\?\)"),
+    ],
+)
+def test_what_the_corpus_cannot_give_is_said_before_anything_runs(
+    corpus: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        make(corpus, tmp_path, **changes)
+
+
+def test_data_that_changed_under_a_run_is_refused(corpus: Path, tmp_path: Path) -> None:
+    job = make(corpus, tmp_path)
+    changed = replace(job, identity=replace(job.identity, data={**job.identity.data, "no": "another"}))
+    with pytest.raises(UserError, match="clips of 'no' changed while the grid ran"):
+        run_trial(changed, Pending(job.grid.trials()[0], ("no",)))
+    with pytest.raises(UserError, match="prepared clips of no have changed since"):
+        settle(changed)
+
+
+@pytest.mark.slow
+def test_full_size_encoder_trains_through_the_same_path(corpus: Path, tmp_path: Path) -> None:
+    """HuBERT-base's own configuration, 95M random weights, as mHuBERT-147 has it."""
+    HubertModel(HubertConfig()).save_pretrained(tmp_path / "hubert")
+    job = make(
+        corpus, tmp_path / "results", model={"backbone": str(tmp_path / "hubert")},
+        train={"budget": "steps", "steps": 2, "batch_size": 2},
+    )  # fmt: skip
+    trial = Trial(job.grid.matrix_mixtures()[0], 0)
+    result = run_trial(job, Pending(trial, ("ca",)))
+    assert result is not None
+    assert result.steps == 2
+    assert len(result.scores) == 2
