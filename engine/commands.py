@@ -30,6 +30,7 @@ def plan(grid_path: str, results: Path | None) -> int:
     job = _make_job(grid, results, console)
     check(job)
     _print_plan(job, make_plan(job), console)
+    _print_dropped(job, console)
     return 0
 
 
@@ -43,6 +44,7 @@ def run(grid_path: str, results: Path | None) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     planned = make_plan(job)
     console.print(_headline(job, planned), highlight=False)
+    _print_dropped(job, console)
     try:
         if planned.pending:
             from engine.run import run_pending
@@ -157,6 +159,21 @@ def _print_plan(job: Job, planned: Plan, console: Console) -> None:
     table.add_row("time", _time_line(job, planned))
     table.add_row("results", str(job.results))
     console.print(table)
+
+
+def _print_dropped(job: Job, console: Console) -> None:
+    """One line on clips that the corpus lists and that no trial uses, if there are any."""
+    if job.corpus is None:
+        return
+    from tasks.data.report import read
+    from tasks.data.store import REPORT, language_place
+
+    reports = [read(language_place(job.corpus, code) / REPORT) for code in job.grid.all_languages()]
+    counts = [f"{report.language} {len(report.dropped)}" for report in reports if report.dropped]
+    if counts:
+        codes = ",".join(report.language for report in reports if report.dropped)
+        command = f"python -m tasks.data report {job.grid.corpus} --languages {codes} --dropped"
+        console.print(f"clips dropped: {', '.join(counts)}. Which and why: {command}", highlight=False)
 
 
 def _audio_hours(job: Job, planned: Plan) -> tuple[float, float]:

@@ -66,8 +66,6 @@ def _start(job: Job, trial: Trial) -> Any:
     languages = trial.mixture.languages
     mixture = trial.mixture.text(grid.samples)
     role = trial.mixture.role(languages[0], grid.samples)[0] if languages else "untouched"
-    folder = job.results / "wandb"
-    folder.mkdir(parents=True, exist_ok=True)
     settings = wandb.Settings(
         console="off", silent=True, disable_git=True, save_code=False, x_disable_stats=True, x_disable_meta=True,
         init_timeout=30,
@@ -80,7 +78,7 @@ def _start(job: Job, trial: Trial) -> Any:
         id=f"{trial.slug[-8:]}-{job.identity.config_sha[:8]}-{time.time_ns() // 1_000_000:x}",
         tags=list(languages),
         config={**job.identity.config, "grid": grid.name, "mixture": mixture, "seed": trial.seed},
-        dir=str(folder),
+        dir=str(job.results),
         mode="online" if wandb_mode(job) == "online" else "offline",
         reinit="finish_previous",
         settings=settings,

@@ -20,7 +20,7 @@ def write_grid(path: Path, **values: Any) -> Path:
     return path
 
 
-def gender_grid(path: Path, corpus: Path, **changes: Any) -> Path:
+def gender_grid(path: Path, corpus: Path, /, **changes: Any) -> Path:
     """A grid of the gender task on a release of `plain_release`: 15 trials of well under a second."""
     values: dict[str, Any] = {
         "task": "gender", "corpus": str(corpus), "languages": ["no", "zh-CN"], "seeds": 3, "samples": 4,

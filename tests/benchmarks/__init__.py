@@ -1,0 +1,1 @@
+"""Measurements of speed. Run all: `make bench`."""
