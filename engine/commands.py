@@ -118,8 +118,7 @@ def _run_with_display(job: Job, planned: Plan, run_pending: Any, console: Consol
     from engine.progress import Progress as Display
 
     with Display(job.grid, len(planned.pending), console) as display:
-        for result in job.store.results():
-            display.add(result)
+        display.add(job.store.compact(job.grid.samples).to_pylist())
         run_pending(job, planned.pending, display)
 
 

@@ -5,7 +5,9 @@ On a terminal both stay in place; elsewhere a plain line is printed now and then
 
 import time
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from statistics import fmean
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -40,18 +42,16 @@ class Progress:
         if self._live is not None:
             self._live.stop()
 
-    def add(self, result: Result) -> None:
-        """Takes in scores that are already there."""
-        for score in result.scores:
-            if score.primary and not score.condition:
-                role, donor = result.trial.mixture.role(score.language, self._grid.samples)
-                if role in ("base", "self", "cross"):
-                    self._cells[score.language, donor].append(score.value)
+    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Takes in rows of `scores.parquet`."""
+        for row in rows:
+            if row["primary"] and not row["condition"] and row["role"] in ("base", "self", "cross"):
+                self._cells[row["language"], row["donor"]].append(row["value"])
 
     def finished(self, result: Result) -> None:
         """Counts a finished trial."""
         self._finished += 1
-        self.add(result)
+        self.add(result.rows(self._grid.samples))
         self._show()
 
     def failed(self, cause: str) -> None:

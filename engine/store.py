@@ -78,6 +78,26 @@ class Result:
         """The languages it has scores of."""
         return frozenset(score.language for score in self.scores)
 
+    def rows(self, samples: int, stored_ns: int = 0) -> list[dict[str, Any]]:
+        """The rows of `scores.parquet` that the result stands for.
+
+        Args:
+            samples: N of the grid, which says what each score is in the matrix.
+            stored_ns: when the result file was written.
+        """
+        shared = {
+            "trial": self.trial.slug, "mixture": self.trial.mixture.text(samples), "samples": samples,
+            "seed": self.trial.seed, "n_train": self.n_train, "steps": self.steps,
+            "seconds": sum(self.seconds.values()), "device": self.device, "config_sha": self.config_sha,
+            "data_sha": self.data_sha, "code_version": self.code_version, "started": self.started,
+            "stored_ns": stored_ns,
+        }  # fmt: skip
+        rows = []
+        for score in self.scores:
+            role, donor = self.trial.mixture.role(score.language, samples)
+            rows.append({**shared, **asdict(score), "role": role, "donor": donor})
+        return rows
+
     def to_json(self) -> bytes:
         """The result file's content. Floats come back bit for bit."""
         values = {**asdict(self), "trial": self.trial.as_dict()}
@@ -171,7 +191,7 @@ class Store:
         known = dict(zip(old["trial"].to_pylist(), old["stored_ns"].to_pylist(), strict=True))
         fresh = {slug for slug, (_, stamp) in stamps.items() if known.get(slug) != stamp}
         keep = [slug in stamps and slug not in fresh for slug in old["trial"].to_pylist()]
-        rows = [row for slug in sorted(fresh) for row in _rows(_read(stamps[slug][0]), samples, stamps[slug][1])]
+        rows = [row for slug in sorted(fresh) for row in _read(stamps[slug][0]).rows(samples, stamps[slug][1])]
         table = pa.concat_tables([old.filter(pa.array(keep, pa.bool_())), pa.Table.from_pylist(rows, SCORES_SCHEMA)])
         table = table.sort_by([(name, "ascending") for name in ("trial", "language", "metric", "condition")])
         if rows or len(table) != len(old) or not self.scores_path.exists():
@@ -223,18 +243,3 @@ def _read(path: Path) -> Result:
     except (ValueError, KeyError, TypeError) as error:
         cause = f"{type(error).__name__}: {error}"
         raise UserError(f"result file {path} is damaged ({cause}); delete it to train that trial again") from None
-
-
-def _rows(result: Result, samples: int, stamp: int) -> list[dict[str, Any]]:
-    """The rows of `scores.parquet` that a result stands for."""
-    shared = {
-        "trial": result.trial.slug, "mixture": result.trial.mixture.text(samples), "samples": samples,
-        "seed": result.trial.seed, "n_train": result.n_train, "steps": result.steps,
-        "seconds": sum(result.seconds.values()), "device": result.device, "config_sha": result.config_sha,
-        "data_sha": result.data_sha, "code_version": result.code_version, "started": result.started, "stored_ns": stamp,
-    }  # fmt: skip
-    rows = []
-    for score in result.scores:
-        role, donor = result.trial.mixture.role(score.language, samples)
-        rows.append({**shared, **asdict(score), "role": role, "donor": donor})
-    return rows
