@@ -38,14 +38,18 @@ class Frames:
     """What an encoder makes of K clips.
 
     Attributes:
-        hidden: one (K, F, H) tensor a layer, the input of the first layer first.
-        last: (K, F, H), the encoder's output (after its final norm, where it has one).
+        hidden: one (K, F, H) tensor a layer: the input of the first layer, then each layer's output, of which the last
+            is the encoder's own (after its final norm, where it has one; so had transformers before 5).
         mask: (K, F) bool, True on a clip's own frames.
     """
 
     hidden: tuple[torch.Tensor, ...]
-    last: torch.Tensor
     mask: torch.Tensor
+
+    @property
+    def last(self) -> torch.Tensor:
+        """(K, F, H), the encoder's output."""
+        return self.hidden[-1]
 
 
 class Encoder(nn.Module):
@@ -83,7 +87,7 @@ class Encoder(nn.Module):
         result = self.model(waves_KT, attention_mask=valid_KT.long(), output_hidden_states=True)
         frames_K = _frame_counts(lengths_K, self.kernels)
         mask_KF = torch.arange(result.last_hidden_state.shape[1], device=values_KT.device) < frames_K[:, None]
-        return Frames(tuple(result.hidden_states), result.last_hidden_state, mask_KF)
+        return Frames((*result.hidden_states[:-1], result.last_hidden_state), mask_KF)
 
     @property
     def _first_norm(self) -> nn.Module | None:
