@@ -147,7 +147,8 @@ def _print_plan(job: Job, planned: Plan, console: Console) -> None:
     table.add_row("to score on further languages", f"{kinds['checkpoint']} from a kept checkpoint")
     table.add_row("to train again for further languages", f"{kinds['again']}")
     if job.corpus is not None:
-        table.add_row("samples", f"{grid.samples} a block (N{' a class' if job.task.needs.classes else ''})")
+        sizes = ", ".join(map(str, grid.sizes or (grid.samples,)))
+        table.add_row("samples", f"{sizes} a block (N{' a class' if job.task.needs.classes else ''})")
         train_hours, test_hours = _audio_hours(job, planned)
         table.add_row("audio", f"{train_hours:.1f} h to train on, {test_hours:.1f} h to score, over all pending trials")
     runs = 0 if wandb_mode(job) == "off" else len(planned.pending)
@@ -214,7 +215,9 @@ def _report_holes(job: Job, console: Console) -> int:
     """Says what is missing and why. Returns the exit status."""
     left = make_plan(job).pending
     if not left:
-        console.print(f"complete: no trial is missing. Now: python -m analysis.cltm {job.results}", highlight=False)
+        command = "interval" if job.grid.mode == "curve" else "cltm"
+        now = f"python -m analysis.{command} {job.results}"
+        console.print(f"complete: no trial is missing. Now: {now}", highlight=False)
         return 0
     missing = {item.trial.slug for item in left}
     console.print(f"{len(left)} trials are missing:", highlight=False)

@@ -1,8 +1,8 @@
 """A grid made ready to run: its task's settings filled in, its data prepared, its results folder agreed with.
 
 `Identity` is what may change a trial's numbers. A results folder holds trials of one identity only: another one is
-refused, with what differs. Languages, seeds, evaluated languages, resources and tracking are not part of it, so a
-finished grid can grow.
+refused, with what differs. Languages, seeds, a curve's sizes, evaluated languages, resources and tracking are not part
+of it, so a finished grid can grow. `samples` is: it says what a score is in the matrix (of a curve it is 0).
 """
 
 import hashlib
@@ -194,7 +194,7 @@ def _refuse_other(folder: Path, old: Identity, new: Identity) -> None:
 
 
 def _grown(old: Grid, new: Grid) -> Grid:
-    """The new grid with the languages, seeds and mixtures of the old one added."""
+    """The new grid with the languages, seeds, sizes and mixtures of the old one added."""
     late = sorted(set(old.languages) & set(new.exclude))
     if late:
         raise UserError(
@@ -206,6 +206,7 @@ def _grown(old: Grid, new: Grid) -> Grid:
         name=old.name,
         languages=tuple(dict.fromkeys(old.languages + new.languages)),
         seeds=tuple(sorted({*old.seeds, *new.seeds})),
+        sizes=tuple(sorted({*old.sizes, *new.sizes})),
         mixtures=tuple(dict.fromkeys(old.mixtures + new.mixtures)),
         exclude={**old.exclude, **new.exclude},
     )

@@ -86,8 +86,8 @@ class Result:
             stored_ns: when the result file was written.
         """
         shared = {
-            "trial": self.trial.slug, "mixture": self.trial.mixture.text(samples), "samples": samples,
-            "seed": self.trial.seed, "n_train": self.n_train, "steps": self.steps,
+            "trial": self.trial.slug, "mixture": self.trial.mixture.text(samples),
+            "samples": self.trial.mixture.block(samples), "seed": self.trial.seed, "n_train": self.n_train, "steps": self.steps,
             "seconds": sum(self.seconds.values()), "device": self.device, "config_sha": self.config_sha,
             "data_sha": self.data_sha, "code_version": self.code_version, "started": self.started,
             "stored_ns": stored_ns,
@@ -139,6 +139,16 @@ class Store:
         """Where a trial leaves its predictions, embeddings or checkpoint."""
         return self.folder / kind / f"{trial.slug}{suffix}"
 
+    def kept(self, kind: str, suffix: str = ".parquet") -> dict[str, Path]:
+        """The files of a kind that are there: the trial's slug -> path."""
+        found = (self.folder / kind).glob(f"[!.]*{suffix}")
+        return {path.name.removesuffix(suffix): path for path in sorted(found)}
+
+    @property
+    def has_trials(self) -> bool:
+        """Whether result files lie here, and not only their table."""
+        return self._trials.is_dir()
+
     def write(self, result: Result) -> None:
         """Stores a finished trial and forgets its earlier failures."""
         write_atomically(self._result_path(result.trial), result.to_json())
@@ -181,7 +191,8 @@ class Store:
         """Brings `scores.parquet` up to date with the result files, opening only those that are new.
 
         Args:
-            samples: N of the grid, which says what each score is in the matrix (its role).
+            samples: N of the grid, which says what each score is in the matrix (its role); 0 for a curve, in which
+                a model of one language is a base, whatever the size of its block.
 
         Returns:
             The table, sorted by trial, language, metric and condition.

@@ -163,14 +163,16 @@ class Grid:
         corpus: "synthetic", or the folder of a release, the one that holds one folder a language.
         languages: the matrix's rows and columns, without the excluded ones.
         seeds: one draw of everything each.
-        samples: N, samples of a block (of a class, where the task has classes).
+        samples: N, samples of a block (of a class, where the task has classes). A curve has `sizes` instead.
         clips_per_speaker: clips that each speaker gives to a block.
         blocks: "per_seed" (a seed draws its blocks) or "fixed" (only the training varies).
         evaluate: languages scored beside those of the mixture: none ("mixture"), the grid's ("all"), or these.
         max_test_clips: largest test set a language; 0: the whole test split.
         exclude: languages left out before the run, with the reason that the report prints.
         keep: what trials leave behind beside their scores.
-        mode: "matrix" trains what a transfer matrix needs, and `mixtures`; "list" trains `mixtures` alone.
+        mode: "matrix" trains what a transfer matrix needs, and `mixtures`; "list" trains `mixtures` alone; "curve"
+            trains each language alone on nested blocks of each of `sizes`, to find an N for a matrix.
+        sizes: samples of the blocks of a curve. An N can be judged if 2 N is there too. A finished curve may grow.
         mixtures: mixtures to train, e.g. "ca+0.1*en", "en>ca", "" (the untouched model).
         options: the task's own options, checked by its `Options`. (TOML cannot hold `task = ...` and a table [task].)
         model: the network to start from.
@@ -185,14 +187,15 @@ class Grid:
     corpus: str
     languages: tuple[str, ...]
     seeds: tuple[int, ...]
-    samples: int
+    samples: int = 0
     clips_per_speaker: int = 4
     blocks: Literal["per_seed", "fixed"] = "per_seed"
     evaluate: Literal["mixture", "all"] | tuple[str, ...] = "mixture"
     max_test_clips: int = 0
     exclude: Mapping[str, str] = field(default_factory=dict)
     keep: tuple[Keep, ...] = ()
-    mode: Literal["matrix", "list"] = "matrix"
+    mode: Literal["matrix", "list", "curve"] = "matrix"
+    sizes: tuple[int, ...] = ()
     mixtures: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     model: Model = Model()
@@ -202,23 +205,35 @@ class Grid:
     tracking: Tracking = Tracking()
 
     def __post_init__(self) -> None:
-        _require(self.samples >= 1, f"samples is {self.samples}; allowed: >= 1")
+        self._check_sizes()
         _require(self.clips_per_speaker >= 1, f"clips_per_speaker is {self.clips_per_speaker}; allowed: >= 1")
-        whole = self.samples % self.clips_per_speaker == 0
-        _require(whole, f"samples is {self.samples}, no multiple of clips_per_speaker = {self.clips_per_speaker}")
         _require(self.max_test_clips >= 0, f"max_test_clips is {self.max_test_clips}; allowed: >= 0")
         _require(len(self.seeds) >= 1, "seeds is empty; allowed: a number >= 1 or a list of integers")
         _require(min(self.seeds, default=0) >= 0, f"seeds has {min(self.seeds)}; allowed: integers >= 0")
         _require(len(self.languages) >= 1, "languages is empty (or everything in it is excluded)")
-        for name in ("languages", "seeds", "mixtures", "keep"):
+        for name in ("languages", "seeds", "sizes", "mixtures", "keep"):
             values = getattr(self, name)
             twice = sorted({str(value) for value in values if values.count(value) > 1})
             _require(not twice, f"{name} has {', '.join(twice)} more than once")
-        _require(self.mode == "matrix" or len(self.mixtures) > 0, "mode = 'list' needs mixtures = [...]")
+        _require(self.mode != "list" or len(self.mixtures) > 0, "mode = 'list' needs mixtures = [...]")
         for text in self.mixtures:
             for code, count in Mixture.parse(text, self.samples).total_samples.items():
                 whole = count % self.clips_per_speaker == 0
                 _require(whole, f"mixture {text!r} takes {count} samples of {code}, no multiple of clips_per_speaker")
+
+    def _check_sizes(self) -> None:
+        """A curve has sizes, everything else has samples; each is a whole number of speakers."""
+        if self.mode == "curve":
+            _require(self.samples == 0, f"samples is {self.samples}: mode = 'curve' has sizes = [...] instead")
+            _require(len(self.sizes) > 0, "mode = 'curve' needs sizes = [...], e.g. [30, 60, 120, 240]")
+            _require(not self.mixtures, "mode = 'curve' takes no mixtures; use another grid for them")
+        else:
+            _require(not self.sizes, f"sizes needs mode = 'curve', mode is {self.mode!r}")
+            _require(self.samples >= 1, f"samples is {self.samples}; allowed: >= 1 (a grid that is no curve needs it)")
+        for name, size in [("samples", self.samples), *(("an item of sizes", size) for size in self.sizes)]:
+            _require(size >= 1 or name == "samples", f"{name} is {size}; allowed: >= 1")
+            whole = size % self.clips_per_speaker == 0
+            _require(whole, f"{name} is {size}, no multiple of clips_per_speaker = {self.clips_per_speaker}")
 
     def matrix_mixtures(self) -> tuple[Mixture, ...]:
         """The mixtures that a matrix needs, denominators first: all bases, all selves, then every unordered pair."""
@@ -228,10 +243,15 @@ class Grid:
         pairs = [Mixture.of({one: size, other: size}) for one, other in combinations(codes, 2)]
         return tuple(base + double + pairs)
 
+    def curve_mixtures(self) -> tuple[Mixture, ...]:
+        """The mixtures of a learning curve: every language alone, small blocks first. Blocks of a seed are nested."""
+        return tuple(Mixture.of({code: size}) for size in sorted(self.sizes) for code in sorted(self.languages))
+
     def trials(self) -> tuple[Trial, ...]:
         """Every trial of the grid once, in the order to run them in."""
-        listed = [Mixture.parse(text, self.samples) for text in self.mixtures]
-        ordered = dict.fromkeys([*(self.matrix_mixtures() if self.mode == "matrix" else ()), *listed])
+        listed = tuple(Mixture.parse(text, self.samples) for text in self.mixtures)
+        own = {"matrix": self.matrix_mixtures, "curve": self.curve_mixtures, "list": tuple[Mixture, ...]}
+        ordered = dict.fromkeys(own[self.mode]() + listed)
         return tuple(Trial(mixture, seed) for mixture in ordered for seed in self.seeds)
 
     def evaluated(self, mixture: Mixture) -> tuple[str, ...]:

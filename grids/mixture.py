@@ -71,7 +71,10 @@ class Mixture:
         return cls.of(*stages)
 
     def text(self, samples: int) -> str:
-        """The mixture for people, in units of a block: "ca", "ca+ca", "ca+0.1*en", "en>ca"; "" if untouched."""
+        """The mixture for people, in units of a block: "ca", "ca+ca", "ca+0.1*en", "en>ca"; "" if untouched.
+
+        In a curve (`samples` = 0), whose blocks have many sizes, the unit is a sample: "60*ca".
+        """
         return ">".join("+".join(_part_text(part, samples) for part in stage) for stage in self.stages)
 
     @property
@@ -87,8 +90,12 @@ class Mixture:
             most[part.language] = max(most.get(part.language, 0), part.samples)
         return most
 
+    def block(self, samples: int) -> int:
+        """N that this mixture is read with: the grid's, or in a curve (`samples` = 0) the size of its own block."""
+        return samples or max(self.total_samples.values(), default=0)
+
     def role(self, language: str, samples: int) -> tuple[Role, str]:
-        """What a score of this mixture on `language` is in a matrix with blocks of `samples`.
+        """What a score of this mixture on `language` is in a matrix with blocks of `samples`, or in a curve (0).
 
         Returns:
             The role and its donor: ("base", ""), ("self", language), ("cross", donor), ("zero", donor) for a model
@@ -97,6 +104,7 @@ class Mixture:
         """
         if not self.stages:
             return "untouched", ""
+        samples = self.block(samples)
         parts = {part.language: part.samples for part in self.stages[0]}
         others = [code for code in parts if code != language]
         whole = len(self.stages) == 1 and sum(parts.values()) <= 2 * samples
@@ -148,8 +156,8 @@ def _whole_samples(factor_text: str, samples: int, text: str) -> int:
 
 def _part_text(part: Part, samples: int) -> str:
     """One part in units of a block."""
-    factor = Fraction(part.samples, samples)
-    if factor in (1, 2):
+    factor = Fraction(part.samples, samples or 1)
+    if samples and factor in (1, 2):
         return "+".join([part.language] * int(factor))
     decimal = f"{float(factor):g}"
     exact = decimal if Fraction(decimal) == factor else str(factor)

@@ -118,7 +118,8 @@ def cosine_scores(embeddings_ND: np.ndarray, pairs: Pairs) -> np.ndarray:
 def score_embeddings(tests: Mapping[str, Tests]) -> Scored:
     """AUC, EER and minDCF a language from the output `embedding` of each test clip, by cosine."""
     scores = []
-    columns: dict[str, list[object]] = {name: [] for name in ("language", "left", "right", "same", "score")}
+    names = ("language", "left", "right", "left_speaker", "right_speaker", "same", "score")
+    columns: dict[str, list[object]] = {name: [] for name in names}
     for language, test in tests.items():
         pairs = draw_pairs(test.clips)
         similarity = cosine_scores(test.stack("embedding"), pairs)
@@ -128,6 +129,8 @@ def score_embeddings(tests: Mapping[str, Tests]) -> Scored:
         columns["language"] += [language] * len(similarity)
         columns["left"] += [test.clips[n].name for n in pairs.left]
         columns["right"] += [test.clips[n].name for n in pairs.right]
+        columns["left_speaker"] += [test.clips[n].speaker for n in pairs.left]
+        columns["right_speaker"] += [test.clips[n].speaker for n in pairs.right]
         columns["same"] += pairs.same.tolist()
         columns["score"] += similarity.tolist()
     return Scored(tuple(scores), columns)

@@ -111,8 +111,8 @@ def test_the_language_code_no_is_a_string() -> None:
 
 @pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
 def test_every_shipped_grid_loads(path: Path) -> None:
-    if path.stem == "languages":
-        pytest.skip("the language table is no grid")
+    if path.stem in ("languages", "typology"):
+        pytest.skip("a table of languages is no grid")
     assert load(path).trials()
 
 
