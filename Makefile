@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: demo demo-speaker test check format bench clean setup
+.PHONY: demo demo-speaker test check lint format bench clean setup
 
 demo: $(READY)  ## the main job on the synthetic corpus: train, then the matrix and its report
 	$(RUN) -m engine run grids/demo.toml
@@ -33,8 +33,8 @@ format: $(READY)
 bench: $(READY)  ## speed, as ratios; prints a table
 	$(RUN) -m tests.benchmarks
 
-clean:
-	rm -rf $(VENV) results build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean:  ## everything that can be made again; results stay
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 setup: $(READY)
 

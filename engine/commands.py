@@ -1,20 +1,20 @@
 """What the commands of `python -m engine` do and print."""
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import pyarrow.compute as pc
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from engine.job import Job, Progress, check, make_job, settle
+from engine.cost import audio_hours, time_line
+from engine.job import Job, Progress, joined, make_job, settle
 from engine.plan import Plan, make_plan
-from engine.store import Store
-from engine.tracking import wandb_mode
+from engine.store import Store, alone
 from grids.errors import UserError
 from grids.grid import Grid, load
 
@@ -25,10 +25,10 @@ BYTES_PER_WANDB_RUN = 12_000  # an offline run
 
 def plan(grid_path: str, results: Path | None) -> int:
     """Prints what a grid will train, what is missing, and what it will take."""
-    console = Console(soft_wrap=True)
+    console = _console()
     grid = load(grid_path)
     job = _make_job(grid, results, console)
-    check(job)
+    joined(job)
     _print_plan(job, make_plan(job), console)
     _print_dropped(job, console)
     return 0
@@ -36,14 +36,20 @@ def plan(grid_path: str, results: Path | None) -> int:
 
 def run(grid_path: str, results: Path | None) -> int:
     """Trains what is missing. Returns 0 if the grid has no holes left."""
-    console = Console(soft_wrap=True)
+    console = _console()
     grid = load(grid_path)
     job = _make_job(grid, results, console)
-    settle(job)
+    job = settle(job)
     job.store.clear_partial()
     signal.signal(signal.SIGTERM, _interrupt)
+    with alone(job.results):
+        return _run_settled(job, console)
+
+
+def _run_settled(job: Job, console: Console) -> int:
+    """Trains what is missing in a folder that is the job's own."""
     planned = make_plan(job)
-    console.print(_headline(job, planned), highlight=False)
+    console.print(_headline(job, planned))
     _print_dropped(job, console)
     try:
         if planned.pending:
@@ -54,7 +60,7 @@ def run(grid_path: str, results: Path | None) -> int:
         console.print("interrupted; what is finished is kept, and the same command continues")
         raise
     finally:
-        job.store.compact(grid.samples)
+        job.store.compact(job.grid.samples)
     return _report_holes(job, console)
 
 
@@ -63,7 +69,7 @@ def status(results: Path) -> int:
     store = Store(results)
     if not store.grid_path.exists():
         raise UserError(f"{str(results)!r} is no results folder: it has no grid.toml")
-    grid, console = load(store.grid_path), Console(soft_wrap=True)
+    grid, console = load(store.grid_path), _console()
     scored = store.scored()
     trials = grid.trials()
     missing = [t for t in trials if not scored.get(t.slug, frozenset()) >= set(grid.evaluated(t.mixture))]
@@ -74,7 +80,7 @@ def status(results: Path) -> int:
     table.add_row("failed", f"{len(failures)}")
     console.print(table)
     for failure in failures[:20]:
-        console.print(f"  {failure.slug}: {failure.cause} ({failure.path})", highlight=False)
+        console.print(f"  {failure.slug}: {failure.cause} ({failure.path})")
     return EXIT_HOLES if missing else 0
 
 
@@ -87,7 +93,7 @@ def doctor() -> int:
     for finding in findings:
         verdict, fix = ("ok", "") if finding.fine else ("WRONG", finding.fix)
         table.add_row(verdict, finding.what, finding.found, fix)
-    Console(soft_wrap=True).print(table)
+    _console().print(table)
     return 0 if all(finding.fine for finding in findings) else 1
 
 
@@ -107,7 +113,7 @@ def _bar_updater(bars: Bars, console: Console) -> Progress:
         if what not in known:
             known[what] = bars.add_task(what, total=total)
             if not console.is_terminal:
-                console.print(f"preparing {what}: {total} clips", highlight=False)
+                console.print(f"preparing {what}: {total} clips")
         bars.update(known[what], completed=done, total=total, visible=done < total)
 
     return update
@@ -129,7 +135,7 @@ def _headline(job: Job, planned: Plan) -> str:
     kinds = planned.by_kind
     extra = [f"{kinds['checkpoint']} are scored from their checkpoints"] if kinds["checkpoint"] else []
     extra += [f"{kinds['again']} are trained again for languages they were not scored on"] if kinds["again"] else []
-    return f"{grid.name}: {'; '.join([done, *extra])}. Results: {job.results}. W&B: {wandb_mode(job)}."
+    return f"{grid.name}: {'; '.join([done, *extra])}. Results: {job.results}. W&B: {job.wandb}."
 
 
 def _print_plan(job: Job, planned: Plan, console: Console) -> None:
@@ -149,14 +155,14 @@ def _print_plan(job: Job, planned: Plan, console: Console) -> None:
     if job.corpus is not None:
         sizes = ", ".join(map(str, grid.sizes or (grid.samples,)))
         table.add_row("samples", f"{sizes} a block (N{' a class' if job.task.needs.classes else ''})")
-        train_hours, test_hours = _audio_hours(job, planned)
+        train_hours, test_hours = audio_hours(job, planned)
         table.add_row("audio", f"{train_hours:.1f} h to train on, {test_hours:.1f} h to score, over all pending trials")
-    runs = 0 if wandb_mode(job) == "off" else len(planned.pending)
-    table.add_row("W&B", f"{wandb_mode(job)}, {runs} runs")
+    runs = 0 if job.wandb == "off" else len(planned.pending)
+    table.add_row("W&B", f"{job.wandb}, {runs} runs")
     megabytes = len(planned.pending) * BYTES_PER_RESULT + runs * BYTES_PER_WANDB_RUN
     kept = f", and what keep = {list(grid.keep)} leaves" if grid.keep else ""
     table.add_row("disk", f"{megabytes / 1e6:.1f} MB{kept}")
-    table.add_row("time", _time_line(job, planned))
+    table.add_row("time", time_line(job, planned))
     table.add_row("results", str(job.results))
     console.print(table)
 
@@ -173,42 +179,7 @@ def _print_dropped(job: Job, console: Console) -> None:
     if counts:
         codes = ",".join(report.language for report in reports if report.dropped)
         command = f"python -m tasks.data report {job.grid.corpus} --languages {codes} --dropped"
-        console.print(f"clips dropped: {', '.join(counts)}. Which and why: {command}", highlight=False)
-
-
-def _audio_hours(job: Job, planned: Plan) -> tuple[float, float]:
-    """Hours of audio that the pending trials train on and are scored on."""
-    from engine.train import trial_data
-
-    task, train, test = job.task, 0.0, 0.0
-    seconds = dict[tuple[str, int], float]()
-    for item in planned.pending:
-        seed = item.trial.seed
-        for code, count in item.trial.mixture.total_samples.items():
-            if (code, count) not in seconds:
-                data = trial_data(job, task, item.trial.mixture, seed, ())
-                for own in item.trial.mixture.total_samples:
-                    total = sum(clip.seconds for clip in data.training if clip.language == own)
-                    seconds[own, item.trial.mixture.total_samples[own]] = total
-            train += 0 if item.how == "checkpoint" else seconds[code, count] * job.train.epochs
-        for code in item.languages:
-            if (code, 0) not in seconds:
-                clips = trial_data(job, task, type(item.trial.mixture)(), seed, (code,)).tests[code]
-                seconds[code, 0] = sum(clip.seconds for clip in clips)
-            test += seconds[code, 0]
-    return train / 3600, test / 3600
-
-
-def _time_line(job: Job, planned: Plan) -> str:
-    """Hours for what is pending, from the trials that have finished here."""
-    table = job.store.compact(job.grid.samples)
-    if len(table) == 0:
-        return "not measured: no trial has finished here"
-    by_trial = table.group_by("trial").aggregate([("seconds", "max")])
-    mean = pc.mean(by_trial["seconds_max"]).as_py()
-    count, devices = len(by_trial), ", ".join(sorted(set(table["device"].to_pylist())))
-    hours = mean * len(planned.pending) / 3600
-    return f"{hours:.2f} hours of a trial's share of {devices}, from {count} finished trials of {mean:.1f} s"
+        console.print(f"clips dropped: {', '.join(counts)}. Which and why: {command}")
 
 
 def _report_holes(job: Job, console: Console) -> int:
@@ -217,13 +188,29 @@ def _report_holes(job: Job, console: Console) -> int:
     if not left:
         command = "interval" if job.grid.mode == "curve" else "cltm"
         now = f"python -m analysis.{command} {job.results}"
-        console.print(f"complete: no trial is missing. Now: {now}", highlight=False)
+        console.print(f"complete: no trial is missing. Now: {now}")
+        _print_rest(job, console)
         return 0
     missing = {item.trial.slug for item in left}
-    console.print(f"{len(left)} trials are missing:", highlight=False)
+    console.print(f"{len(left)} trials are missing:")
     for failure in [failure for failure in job.store.failures() if failure.slug in missing][:20]:
-        console.print(f"  {failure.slug}: {failure.cause} ({failure.path})", highlight=False)
+        console.print(f"  {failure.slug}: {failure.cause} ({failure.path})")
     return EXIT_HOLES
+
+
+def _print_rest(job: Job, console: Console) -> None:
+    """Says so if the folder's grid, which keeps all that was ever asked for, lacks more than this one."""
+    rest = make_plan(replace(job, grid=load(job.store.grid_path))).pending
+    if rest:
+        console.print(
+            f"of earlier grids of this folder {len(rest)} trials are missing: python -m engine status {job.results}"
+        )
+
+
+def _console() -> Console:
+    """Standard output, as plain text: what is printed may hold brackets. Lines are not broken where nobody looks."""
+    console = Console(soft_wrap=True, markup=False, highlight=False)
+    return console if console.is_terminal else Console(soft_wrap=True, markup=False, highlight=False, width=200)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -39,7 +39,9 @@ def examine() -> list[Finding]:
             findings.append(check())
         except Exception as error:  # a broken package may raise anything
             name = check.__name__.strip("_")
-            fix = "reinstall: make clean && make demo"
+            fix = "set up again: rm -rf .venv && make setup"
+            if isinstance(error, OSError):
+                fix = f"make {error.filename or 'it'} readable and writable, or set CLTM_CACHE to such a folder"
             findings.append(Finding(name, False, f"{type(error).__name__}: {error}", fix))
     return findings
 

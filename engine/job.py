@@ -7,13 +7,14 @@ of it, so a finished grid can grow. `samples` is: it says what a score is in the
 
 import hashlib
 import json
+import os
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tomli_w
 
@@ -23,6 +24,7 @@ from grids.files import write_atomically
 from grids.grid import Grid, Train, load
 from tasks import make_task
 from tasks.base import Task
+from tasks.data.cache import cache_folder
 
 Progress = Callable[[str, int, int], None]
 
@@ -59,6 +61,9 @@ class Job:
         train: the task's training settings with the grid's overrides.
         results: the results folder, absolute.
         corpus: the folder of prepared languages; None for a task without audio.
+        cache: the folder of everything that can be made again, absolute.
+        backbone: the local folder of the backbone; "" for a task without one.
+        wandb: "off", "offline" or "online".
         identity: what may change a trial's numbers.
         code_version: of this program.
     """
@@ -67,13 +72,16 @@ class Job:
     train: Train
     results: Path
     corpus: Path | None
+    cache: Path
+    backbone: str
+    wandb: str
     identity: Identity
     code_version: str
 
     @property
     def task(self) -> Task:
-        """The grid's task."""
-        return make_task(self.grid)
+        """The grid's task, with the backbone where the driver found it."""
+        return make_task(replace(self.grid, model=replace(self.grid.model, backbone=self.backbone)))
 
     @property
     def store(self) -> Store:
@@ -93,11 +101,12 @@ def make_job(grid: Grid, results: Path, progress: Progress | None = None) -> Job
         UserError: task, option, backbone, corpus or language unknown, or too little data for the blocks.
     """
     task = make_task(grid)
+    weights_sha = task.weights_sha()
     train = replace(task.train, **grid.train)
     config = {
         "task": grid.task,
         "options": asdict(task.options),
-        "weights_sha": task.weights_sha(),
+        "weights_sha": weights_sha,
         "model": {name: value for name, value in asdict(grid.model).items() if name != "backbone"},
         "train": asdict(train),
         "data": asdict(grid.data),
@@ -110,8 +119,34 @@ def make_job(grid: Grid, results: Path, progress: Progress | None = None) -> Job
         prepared = prepare(grid.corpus, grid.all_languages(), grid.data, progress)
         corpus, shas = prepared.folder, {code: prepared.shas[code] for code in grid.all_languages()}
         _check_blocks(grid, task, corpus)
-    identity = Identity(json.loads(json.dumps(config)), shas)
-    return Job(grid, train, results.resolve(), corpus, identity, code_version())
+    return Job(
+        grid=grid,
+        train=train,
+        results=results.resolve(),
+        corpus=corpus,
+        cache=cache_folder(),
+        backbone=_backbone(grid) if weights_sha else "",
+        wandb=_wandb_mode(grid),
+        identity=Identity(json.loads(json.dumps(config)), shas),
+        code_version=code_version(),
+    )
+
+
+def _backbone(grid: Grid) -> str:
+    """The local folder of the grid's backbone, found once: workers have another working directory, or no network."""
+    from tasks.backbones import resolve
+
+    return str(resolve(grid.model.backbone))
+
+
+def _wandb_mode(grid: Grid) -> str:
+    """What the grid says; "auto" is what WANDB_MODE says, or else "online" if there is a key, otherwise "offline"."""
+    if grid.tracking.wandb != "auto":
+        return grid.tracking.wandb
+    asked = os.environ.get("WANDB_MODE", "")
+    if asked in ("offline", "online", "disabled"):
+        return "off" if asked == "disabled" else asked
+    return "online" if os.environ.get("WANDB_API_KEY") else "offline"
 
 
 def _check_blocks(grid: Grid, task: Task, corpus: Path) -> None:
@@ -133,34 +168,43 @@ def _check_blocks(grid: Grid, task: Task, corpus: Path) -> None:
         if code in largest:
             draw_block(clips, task.needs, largest[code], grid.clips_per_speaker, None)
         if code in scored:
-            held_out(clips, task.needs, "test", grid.max_test_clips)
+            task.check(held_out(clips, task.needs, "test", grid.max_test_clips))
 
 
-def settle(job: Job) -> None:
+def settle(job: Job) -> Job:
     """Makes the results folder the job's own, or refuses.
 
     Writes `identity.json` and `grid.toml`. The grid there keeps every language and seed that was ever asked for, so
     that no finished trial can be left out of an analysis by asking for less.
 
+    Returns:
+        The job, which also knows the data of languages that only the folder's earlier grids had.
+
     Raises:
-        UserError: the folder holds results of another identity, or of a language that the grid now excludes.
+        UserError: the folder holds results of another identity, or of a language that the grid now excludes; or it
+            cannot be written to.
     """
-    store, grid, identity = job.store, job.grid, job.identity
-    if store.identity_path.exists():
-        old = Identity(**json.loads(store.identity_path.read_text(encoding="utf-8")))
-        _refuse_other(store.folder, old, identity)
-        identity = Identity(identity.config, {**old.data, **identity.data})
-        grid = _grown(load(store.grid_path), grid)
-    write_atomically(store.identity_path, json.dumps(asdict(identity), indent=1))
-    write_atomically(store.grid_path, _as_toml(replace(grid, train=asdict(job.train))))
+    store, (grid, identity) = job.store, joined(job)
+    try:
+        write_atomically(store.grid_path, _as_toml(replace(grid, train=asdict(job.train))))
+        write_atomically(store.identity_path, json.dumps(asdict(identity), indent=1))  # last: it makes the folder ours
+    except OSError as error:
+        raise UserError(f"cannot write to the results folder {str(store.folder)!r}: {error.strerror}") from None
+    return replace(job, identity=identity)
 
 
-def check(job: Job) -> None:
-    """`settle` without writing: raises what it would raise."""
-    if job.store.identity_path.exists():
-        old = Identity(**json.loads(job.store.identity_path.read_text(encoding="utf-8")))
-        _refuse_other(job.results, old, job.identity)
-        _grown(load(job.store.grid_path), job.grid)
+def joined(job: Job) -> tuple[Grid, Identity]:
+    """The grid and the identity of the results folder once the job has joined what it holds.
+
+    Raises:
+        UserError: the job does not belong there.
+    """
+    store = job.store
+    if not store.identity_path.exists():
+        return job.grid, job.identity
+    old = Identity(**json.loads(store.identity_path.read_text(encoding="utf-8")))
+    _refuse_other(store.folder, old, job.identity)
+    return _grown(load(store.grid_path), job.grid), Identity(job.identity.config, {**old.data, **job.identity.data})
 
 
 @cache
@@ -201,15 +245,28 @@ def _grown(old: Grid, new: Grid) -> Grid:
             f"exclude names {', '.join(late)}, of which there are results already: exclusions are declared before the "
             "run; use another --results folder"
         )
+    if old.mode != new.mode and "curve" in (old.mode, new.mode):
+        raise UserError(f"mode is {old.mode!r} there and {new.mode!r} in the grid; use another --results folder")
     return replace(
         new,
         name=old.name,
+        mode="matrix" if "matrix" in (old.mode, new.mode) else new.mode,
+        evaluate=_joined_evaluate(old, new),
         languages=tuple(dict.fromkeys(old.languages + new.languages)),
         seeds=tuple(sorted({*old.seeds, *new.seeds})),
         sizes=tuple(sorted({*old.sizes, *new.sizes})),
         mixtures=tuple(dict.fromkeys(old.mixtures + new.mixtures)),
         exclude={**old.exclude, **new.exclude},
     )
+
+
+def _joined_evaluate(old: Grid, new: Grid) -> Literal["mixture", "all"] | tuple[str, ...]:
+    """Every language that either grid scores its models on beside their own."""
+    listed = {code for grid in (old, new) if not isinstance(grid.evaluate, str) for code in grid.evaluate}
+    if "all" not in (old.evaluate, new.evaluate):
+        return tuple(sorted(listed)) or "mixture"
+    languages = {*old.languages, *new.languages}
+    return "all" if listed <= languages else tuple(sorted(listed | languages))
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -221,5 +278,12 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _as_toml(grid: Grid) -> str:
-    """The grid as a grid file with every key."""
-    return f"# The resolved grid {grid.name!r}, written by the engine.\n" + tomli_w.dumps(asdict(grid))
+    """The grid as a grid file with every key, its paths absolute."""
+    folders = [Path(name).expanduser() for name in (grid.corpus, grid.model.backbone)]
+    corpus, backbone = (
+        str(folder.resolve()) if folder.is_dir() else name
+        for folder, name in zip(folders, (grid.corpus, grid.model.backbone), strict=True)
+    )
+    grid = replace(grid, corpus=corpus, model=replace(grid.model, backbone=backbone))
+    values = {**asdict(grid), "languages": [*grid.languages, *grid.exclude]}
+    return f"# The resolved grid {grid.name!r}, written by the engine.\n" + tomli_w.dumps(values)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import distributed, nn
 
@@ -72,7 +73,7 @@ class Learner:
             The number of optimiser steps.
 
         Raises:
-            FloatingPointError: the loss is not finite; names the step and the clips.
+            FloatingPointError: the loss is not finite (names the step and the clips), or the gradient.
         """
         lengths = self._schedule(stages, seed)
         if not sum(lengths):
@@ -92,16 +93,23 @@ class Learner:
             self.device.type, init_scale=FIRST_SCALE, enabled=self.train.precision == "fp16"
         )
         batches = (batch for c, length in zip(stages, lengths, strict=True) for batch in self._batches(c, seed, length))
+        skipped = 0  # fp16 alone: steps whose gradients overflowed
         for step, examples in enumerate(batches, start=1):
             loss = self._loss(losses, examples, step)
             optimiser.zero_grad(set_to_none=True)
             scaler.scale(loss * self.world.size).backward()  # DDP takes the mean over workers; the sum is wanted
             scaler.unscale_(optimiser)
             norm = nn.utils.clip_grad_norm_(parameters, self.train.gradient_clip or float("inf"))
+            if not scaler.is_enabled() and not torch.isfinite(norm):
+                raise FloatingPointError(f"the gradient is {norm.item()} at step {step}")
+            scale = scaler.get_scale()
             scaler.step(optimiser)
             scaler.update()
+            skipped += scaler.get_scale() < scale
             self.log(step, {"loss": loss.detach(), "gradient_norm": norm, "learning_rate": schedule.get_last_lr()[0]})
             schedule.step()
+        if skipped == sum(lengths):
+            raise FloatingPointError(f"every gradient of the {skipped} steps overflowed in fp16")
         return sum(lengths)
 
     @torch.no_grad()
@@ -110,6 +118,9 @@ class Learner:
 
         Returns:
             Language -> test set with outputs, on rank 0; None on the others.
+
+        Raises:
+            FloatingPointError: an output is not finite; names the clip.
         """
         if isinstance(self.network, nn.Module):
             self.network.eval()
@@ -120,7 +131,9 @@ class Learner:
                 if number % self.world.size == self.world.rank:
                     batch = self._collate([clips[n] for n in indices]).to(self.device)
                     with self._autocast():
-                        outputs |= dict(zip(indices, self.task.outputs(self.network, batch), strict=True))
+                        found = self.task.outputs(self.network, batch)
+                    _require_finite(found, [clips[n] for n in indices])
+                    outputs |= dict(zip(indices, found, strict=True))
             shards: list[Any] = [outputs]
             if self.world.size > 1:
                 shards = [None] * self.world.size
@@ -174,6 +187,14 @@ class Learner:
     def _autocast(self) -> AbstractContextManager[Any]:
         dtype = AUTOCAST.get(self.train.precision)
         return torch.autocast(self.device.type, dtype) if dtype else nullcontext()
+
+
+def _require_finite(outputs: Sequence[Output], clips: Sequence[Clip]) -> None:
+    """Raises a FloatingPointError that names the first clip with an output that is not finite."""
+    for output, clip in zip(outputs, clips, strict=True):
+        for name, array in output.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise FloatingPointError(f"the output {name!r} of the clip {clip.language}/{clip.name} is not finite")
 
 
 def rate_factor(train: Train, step: int, steps: int) -> float:

@@ -11,9 +11,10 @@ import logging
 import os
 import shutil
 import socket
+import tempfile
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,6 +29,7 @@ from engine.progress import Progress
 from engine.store import Result
 from grids.errors import UserError
 
+logger = logging.getLogger(__name__)
 OBJECT_STORE_BYTES = 256 * 1024**2  # paths travel, arrays do not
 WAITING = {
     "CPU": 0.0,
@@ -56,7 +58,11 @@ def run_pending(job: Job, pending: tuple[Pending, ...], progress: Progress) -> N
         concurrent = _concurrent_trials(job, ray.cluster_resources())
         size = job.grid.resources.trials_per_tuner
         for start in range(0, len(pending), size):
-            _tune(job, pending[start : start + size], progress, scratch, concurrent)
+            try:
+                _tune(job, pending[start : start + size], progress, scratch, concurrent)
+            except Exception as error:  # of Ray's own: what is finished is kept, the rest is a hole that is reported
+                logger.error("Ray stopped: %s: %s", type(error).__name__, error)
+                return
 
 
 def _tune(job: Job, pending: tuple[Pending, ...], progress: Progress, scratch: Path, concurrent: int) -> None:
@@ -111,8 +117,11 @@ def _run_in_actor(config: dict[str, Any], job: Job, chunk: tuple[Pending, ...], 
         )
         result: Result = trainer.fit().return_value
         job.store.write(result)
-    except Exception:
-        job.store.write_failure(pending.trial, traceback.format_exc())
+    except Exception as error:
+        with suppress(OSError):  # a full disk must not hide the cause
+            job.store.write_failure(pending.trial, traceback.format_exc())
+        if isinstance(error, (UserError, FloatingPointError)):
+            return {"done": 0}  # it would fail again
         raise
     return {"done": 1}
 
@@ -146,15 +155,17 @@ class _Watch(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial has stored its result."""
-        result = self._store.read(self._chunk[trial.config["number"]].trial)
-        if result is not None:
+        item = self._chunk[trial.config["number"]]
+        result = self._store.read(item.trial)
+        if result is not None and result.languages >= set(item.languages):
             self._progress.finished(result)
+        else:
+            self.on_trial_error(iteration, trials, trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial has failed for the last time."""
-        slug = self._chunk[trial.config["number"]].trial.slug
-        causes = {failure.slug: failure.cause for failure in self._store.failures()}
-        self._progress.failed(causes.get(slug, "the worker process died"))
+        cause = self._store.cause(self._chunk[trial.config["number"]].trial)
+        self._progress.failed(cause or "the worker process died")
 
 
 def _concurrent_trials(job: Job, cluster: dict[str, float]) -> int:
@@ -199,7 +210,11 @@ def _ray() -> Iterator[None]:
 
 @contextmanager
 def _scratch(results: Path) -> Iterator[Path]:
-    """A folder for Ray's own files beside the results, where every node sees it; gone afterwards."""
+    """A folder for Ray's own files, gone afterwards: beside the results, where every node of a cluster sees it."""
+    if not os.environ.get("RAY_ADDRESS"):
+        with tempfile.TemporaryDirectory(prefix="cltm-") as name:
+            yield Path(name)
+        return
     host = socket.gethostname()
     for old in results.glob(f".ray-{host}-*"):
         if not Path("/proc", old.name.rpartition("-")[2]).exists():

@@ -12,10 +12,13 @@ A result file that exists is complete. Nothing is a database, so a shared cluste
 readers. This module imports neither Ray nor torch.
 """
 
+import fcntl
 import json
+import logging
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +41,29 @@ SCORES_SCHEMA = pa.schema(
         ("code_version", pa.string()), ("started", pa.string()), ("stored_ns", pa.int64()),
     ]
 )  # fmt: skip
+logger = logging.getLogger(__name__)
 STALE_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One time that a trial ran: it was trained and scored, or scored on languages that it lacked.
+
+    Attributes:
+        languages: those scored.
+        seconds: phase -> seconds (data, load, train, evaluate, keep).
+        device: what it ran on.
+        numerics: what limits exactness: threads, precision, workers, library versions.
+        code_version: version of this program.
+        started: ISO 8601, UTC.
+    """
+
+    languages: tuple[str, ...]
+    seconds: Mapping[str, float]
+    device: str
+    numerics: Mapping[str, Any]
+    code_version: str
+    started: str
 
 
 @dataclass(frozen=True)
@@ -48,29 +73,21 @@ class Result:
     Attributes:
         trial: which one.
         scores: every language and metric.
+        passes: how the scores came about; each language is scored in one pass.
         n_train: training clips of the largest stage.
         steps: optimiser steps.
-        seconds: phase -> seconds (load, data, train, evaluate).
-        device: what it ran on.
-        numerics: what limits exactness: threads, precision, workers, library versions.
         config_sha: hash of what may change a trial's numbers, beside its own mixture and seed.
         data_sha: hash of the prepared data of the languages it was trained and scored on.
-        code_version: version of this program.
-        started: ISO 8601, UTC.
         config: the resolved configuration that config_sha stands for.
     """
 
     trial: Trial
     scores: tuple[Score, ...]
+    passes: tuple[Pass, ...]
     n_train: int
     steps: int
-    seconds: Mapping[str, float]
-    device: str
-    numerics: Mapping[str, Any]
     config_sha: str
     data_sha: str
-    code_version: str
-    started: str
     config: Mapping[str, Any]
 
     @property
@@ -87,21 +104,22 @@ class Result:
         """
         shared = {
             "trial": self.trial.slug, "mixture": self.trial.mixture.text(samples),
-            "samples": self.trial.mixture.block(samples), "seed": self.trial.seed, "n_train": self.n_train, "steps": self.steps,
-            "seconds": sum(self.seconds.values()), "device": self.device, "config_sha": self.config_sha,
-            "data_sha": self.data_sha, "code_version": self.code_version, "started": self.started,
-            "stored_ns": stored_ns,
+            "samples": self.trial.mixture.block(samples), "seed": self.trial.seed, "n_train": self.n_train,
+            "steps": self.steps, "config_sha": self.config_sha, "data_sha": self.data_sha, "stored_ns": stored_ns,
         }  # fmt: skip
+        source = {language: one for one in self.passes for language in one.languages}
         rows = []
         for score in self.scores:
+            one = source[score.language]
             role, donor = self.trial.mixture.role(score.language, samples)
-            rows.append({**shared, **asdict(score), "role": role, "donor": donor})
+            ran = {"seconds": sum(one.seconds.values()), "device": one.device, "code_version": one.code_version}
+            rows.append({**shared, **ran, "started": one.started, **asdict(score), "role": role, "donor": donor})
         return rows
 
     def to_json(self) -> bytes:
         """The result file's content. Floats come back bit for bit."""
         values = {**asdict(self), "trial": self.trial.as_dict()}
-        return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=True).encode()
+        return json.dumps(values, indent=1, ensure_ascii=False).encode()
 
     @classmethod
     def from_json(cls, content: bytes) -> "Result":
@@ -112,7 +130,8 @@ class Result:
         """
         values = json.loads(content)
         scores = tuple(Score(**score) for score in values["scores"])
-        return cls(**{**values, "trial": Trial.from_dict(values["trial"]), "scores": scores})
+        passes = tuple(Pass(**{**one, "languages": tuple(one["languages"])}) for one in values["passes"])
+        return cls(**{**values, "trial": Trial.from_dict(values["trial"]), "scores": scores, "passes": passes})
 
 
 @dataclass(frozen=True)
@@ -166,13 +185,15 @@ class Store:
         """Keeps why a trial failed; the last line is the cause."""
         write_atomically(self._failure_path(trial), traceback_text)
 
+    def cause(self, trial: Trial) -> str:
+        """The last line of why a trial failed; "" if nothing was kept."""
+        path = self._failure_path(trial)
+        return _last_line(path) if path.exists() else ""
+
     def failures(self) -> list[Failure]:
         """The trials that failed and have no result."""
-        found = []
-        for path in sorted(self._failures.glob("*.txt")):
-            lines = path.read_text(encoding="utf-8").strip().splitlines()
-            found.append(Failure(path.stem, lines[-1] if lines else "", path))
-        return found
+        paths = sorted(self._failures.glob("[!.]*.txt"))
+        return [Failure(path.stem, _last_line(path), path) for path in paths]
 
     def results(self) -> Iterable[Result]:
         """Every finished trial, by name."""
@@ -187,12 +208,13 @@ class Store:
             found[path.stem] = languages if cached_stamp == stamp else _read(path).languages
         return found
 
-    def compact(self, samples: int) -> pa.Table:
+    def compact(self, samples: int, write: bool = True) -> pa.Table:
         """Brings `scores.parquet` up to date with the result files, opening only those that are new.
 
         Args:
             samples: N of the grid, which says what each score is in the matrix (its role); 0 for a curve, in which
                 a model of one language is a base, whatever the size of its block.
+            write: False leaves the file as it is.
 
         Returns:
             The table, sorted by trial, language, metric and condition.
@@ -205,7 +227,7 @@ class Store:
         rows = [row for slug in sorted(fresh) for row in _read(stamps[slug][0]).rows(samples, stamps[slug][1])]
         table = pa.concat_tables([old.filter(pa.array(keep, pa.bool_())), pa.Table.from_pylist(rows, SCORES_SCHEMA)])
         table = table.sort_by([(name, "ascending") for name in ("trial", "language", "metric", "condition")])
-        if rows or len(table) != len(old) or not self.scores_path.exists():
+        if write and (rows or len(table) != len(old) or not self.scores_path.exists()):
             with replacing(self.scores_path) as partial:
                 pq.write_table(table, partial)
         return table
@@ -245,6 +267,32 @@ class Store:
         for slug, stamp, language in zip(table["trial"], table["stored_ns"], table["language"], strict=True):
             languages.setdefault(slug, (stamp, set()))[1].add(language)
         return {slug: (stamp, frozenset(codes)) for slug, (stamp, codes) in languages.items()}
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keeps a second run out of a results folder while the first fills it; on file systems without locks, does not.
+
+    Raises:
+        UserError: another run is filling the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"another run is filling {str(folder)!r}; wait for it, or use another --results folder"
+            ) from None
+        except OSError as error:
+            logger.info("no locks on %s: %s", folder, error)
+        yield
+
+
+def _last_line(path: Path) -> str:
+    """The last line of a text file."""
+    lines = path.read_text(encoding="utf-8").strip().splitlines()
+    return lines[-1] if lines else ""
 
 
 def _read(path: Path) -> Result:

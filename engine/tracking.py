@@ -6,7 +6,6 @@ seconds. Offline unless WANDB_API_KEY is set or the grid says otherwise.
 """
 
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,20 +19,12 @@ logger = logging.getLogger(__name__)
 LOG_EVERY = 10  # optimiser steps
 
 
-def wandb_mode(job: Job) -> str:
-    """What the grid says; "auto" becomes "online" if there is a key and "offline" otherwise."""
-    chosen = job.grid.tracking.wandb
-    if chosen != "auto":
-        return chosen
-    return "online" if os.environ.get("WANDB_API_KEY") else "offline"
-
-
 class Tracker:
     """One trial's W&B run; does nothing where tracking is off."""
 
     def __init__(self, job: Job, trial: Trial) -> None:
         self._run: Any = None
-        if wandb_mode(job) != "off":
+        if job.wandb != "off":
             self._run = self._try(lambda: _start(job, trial))
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
@@ -79,7 +70,7 @@ def _start(job: Job, trial: Trial) -> Any:
         tags=list(languages),
         config={**job.identity.config, "grid": grid.name, "mixture": mixture, "seed": trial.seed},
         dir=str(job.results),
-        mode="online" if wandb_mode(job) == "online" else "offline",
+        mode="online" if job.wandb == "online" else "offline",
         reinit="finish_previous",
         settings=settings,
     )
@@ -91,6 +82,6 @@ def _finish(run: Any, result: Result | None) -> None:
         for score in result.scores:
             name = "/".join(part for part in (score.metric, score.language, score.condition) if part)
             run.summary[name] = score.value
-        run.summary.update({f"seconds/{phase}": seconds for phase, seconds in result.seconds.items()})
+        run.summary.update({f"seconds/{phase}": seconds for phase, seconds in result.passes[-1].seconds.items()})
         run.summary.update({"n_train": result.n_train, "steps": result.steps, "data_sha": result.data_sha})
     run.finish(exit_code=0 if result is not None else 1)

@@ -5,6 +5,7 @@ threads alone, not on what the process did before. On a GPU some kernels are not
 what a result was computed with.
 """
 
+import os
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,12 +23,11 @@ from engine.job import Job
 from engine.keep import keep_checkpoint, keep_outputs, load_checkpoint
 from engine.learner import Learner, Log, World
 from engine.plan import Pending
-from engine.store import Result
+from engine.store import Pass, Result
 from grids.errors import UserError
 from grids.mixture import Mixture
 from tasks.base import Setup, Task
 from tasks.data.blocks import draw_block, held_out
-from tasks.data.cache import cache_folder
 from tasks.data.clips import Clip
 from tasks.data.store import open_language
 from tasks.examples import keyed
@@ -84,6 +84,7 @@ def run_trial(job: Job, pending: Pending, log: Log = lambda step, values: None) 
     trial, resources, task = pending.trial, job.grid.resources, job.task
     device = torch.device("cuda" if resources.gpus_per_trial else "cpu")
     torch.set_num_threads(resources.cpus_per_trial)
+    os.environ["CLTM_CACHE"] = str(job.cache)  # a worker on another node has its own environment
     with clock.phase("data"):
         data = trial_data(job, task, trial.mixture, trial.seed, pending.languages)
     with clock.phase("load"):
@@ -93,6 +94,7 @@ def run_trial(job: Job, pending: Pending, log: Log = lambda step, values: None) 
         if pending.how == "checkpoint":
             load_checkpoint(network, checkpoint)
         network = network.to(device) if isinstance(network, nn.Module) else network
+        _seed_everything(trial.seed, world)  # again: what building drew may depend on the mixture
         inputs = _inputs(job, task, network, device)
         learner = Learner(task, network, inputs, job.train, device, world, resources.evaluation_seconds, log)
     with clock.phase("train"):
@@ -106,20 +108,17 @@ def run_trial(job: Job, pending: Pending, log: Log = lambda step, values: None) 
         keep_outputs(job, trial, tests, scored)
         if "checkpoints" in job.grid.keep and pending.how != "checkpoint":
             keep_checkpoint(network, checkpoint)
-    result = Result(
-        trial=trial,
-        scores=scored.scores,
-        n_train=max((len(stage) for stage in data.stages), default=0),
-        steps=steps,
+    ran = Pass(
+        languages=tuple(sorted({score.language for score in scored.scores})),
         seconds=clock.seconds,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         numerics=_numerics(job, world),
-        config_sha=job.identity.config_sha,
-        data_sha="",
         code_version=job.code_version,
         started=started.isoformat(timespec="seconds"),
-        config=job.identity.config,
     )
+    identity = job.identity
+    n_train = max((len(stage) for stage in data.stages), default=0)
+    result = Result(trial, scored.scores, (ran,), n_train, steps, identity.config_sha, "", identity.config)
     return _with_earlier(result, job)
 
 
@@ -154,7 +153,7 @@ def _with_earlier(result: Result, job: Job) -> Result:
     old = job.store.read(result.trial)
     if old is not None:
         new = tuple(score for score in result.scores if score.language not in old.languages)
-        result = replace(old, scores=old.scores + new)
+        result = replace(old, scores=old.scores + new, passes=old.passes + result.passes)
     return replace(result, data_sha=job.identity.data_sha((*result.trial.mixture.languages, *result.languages)))
 
 
@@ -165,7 +164,7 @@ def _inputs(job: Job, task: Task, network: Any, device: torch.device) -> Inputs 
     waves, frozen = Waves(job.corpus), task.frozen(network)
     if frozen is None:
         return waves
-    return FrozenOutputs(frozen, waves, cache_folder() / "frozen", device, job.grid.resources.evaluation_seconds)
+    return FrozenOutputs(frozen, waves, job.cache / "frozen", device, job.grid.resources.evaluation_seconds)
 
 
 def _seed_everything(seed: int, world: World) -> None:

@@ -112,7 +112,10 @@ class Data:
 
 @dataclass(frozen=True)
 class Resources:
-    """What one trial occupies. Nothing here may change a score.
+    """What one trial occupies, and how its work is dealt out. Nothing here changes what is computed.
+
+    Last bits may depend on the number of threads and workers, and with dropout on so does its noise: each result says
+    what it was computed with.
 
     Attributes:
         workers_per_trial: processes that train one model together; 1 needs no process group.
@@ -209,7 +212,10 @@ class Grid:
         _require(self.clips_per_speaker >= 1, f"clips_per_speaker is {self.clips_per_speaker}; allowed: >= 1")
         _require(self.max_test_clips >= 0, f"max_test_clips is {self.max_test_clips}; allowed: >= 0")
         _require(len(self.seeds) >= 1, "seeds is empty; allowed: a number >= 1 or a list of integers")
-        _require(min(self.seeds, default=0) >= 0, f"seeds has {min(self.seeds)}; allowed: integers >= 0")
+        odd = [seed for seed in self.seeds if not 0 <= seed < 2**63]
+        _require(not odd, f"seeds has {odd[:1]}; allowed: integers from 0 to 2^63 - 1")
+        named = re.fullmatch(r"[\w][\w.-]*", self.name)
+        _require(named is not None, f"name is {self.name!r}; allowed: letters, digits, '_', '-' and '.'")
         _require(len(self.languages) >= 1, "languages is empty (or everything in it is excluded)")
         for name in ("languages", "seeds", "sizes", "mixtures", "keep"):
             values = getattr(self, name)
@@ -220,6 +226,8 @@ class Grid:
             for code, count in Mixture.parse(text, self.samples).total_samples.items():
                 whole = count % self.clips_per_speaker == 0
                 _require(whole, f"mixture {text!r} takes {count} samples of {code}, no multiple of clips_per_speaker")
+        late = sorted(set(self.all_languages()) & set(self.exclude))
+        _require(not late, f"exclude names {', '.join(late)}, which mixtures or evaluate ask for")
 
     def _check_sizes(self) -> None:
         """A curve has sizes, everything else has samples; each is a whole number of speakers."""
@@ -303,8 +311,12 @@ def parse(table: Mapping[str, Any], name: str) -> Grid:
     seeds = values.get("seeds")
     if isinstance(seeds, int) and not isinstance(seeds, bool):
         values["seeds"] = list(range(seeds))
-    excluded = values.get("exclude", {})
-    if isinstance(values.get("languages"), list) and isinstance(excluded, dict):
-        values["languages"] = [code for code in values["languages"] if code not in excluded]
+    elif not isinstance(seeds, list | None):
+        raise UserError(f"seeds is {seeds!r}; allowed: a number of seeds, or a list of integers")
+    languages, excluded = values.get("languages"), values.get("exclude", {})
+    if isinstance(languages, list) and isinstance(excluded, dict):
+        for code in excluded:
+            _require(code in languages, f"exclude names {code!r}, which languages does not list; list it there too")
+        values["languages"] = [code for code in languages if code not in excluded]
     grid = from_table(Grid, {"name": name, **values})
     return replace(grid, train=check_table(Train, grid.train, "[train]"))

@@ -4,6 +4,7 @@ The field types it understands are those that TOML can hold: bool, int, float, s
 `Mapping[str, X]`, unions of these, and nested dataclasses. Ranges are checked by each class's `__post_init__`.
 """
 
+import math
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
@@ -74,6 +75,8 @@ def _convert(value: Any, hint: Any, what: str) -> Any:
         return from_table(hint, value, f"[{what}]")
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if hint is float and isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{what} is {value}; expected a finite number")
     if isinstance(hint, type) and origin is None and type(value) is hint:
         return value
     raise UserError(f"{what} is {value!r}, of type {_name(type(value))}; expected {_name(hint)}")

@@ -11,7 +11,6 @@ the difference. They are for trying things out: nothing about them is pretrained
 
 import copy
 import hashlib
-import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -26,10 +25,11 @@ from transformers.utils.logging import disable_progress_bar
 
 from grids.errors import UserError
 from grids.grid import Model
-from tasks.data.cache import cache_folder
+from tasks.data.cache import cache_folder, explained, new_folder
 
 TINY = {"tiny": "layer", "tiny-groupnorm": "group"}
 TINY_RECIPE = 1  # raise it when `_make_tiny` changes what it makes
+UNUSED_WEIGHTS = {"masked_spec_embed"}  # only SpecAugment uses it, and not every published file has it
 ENCODERS = ("hubert", "wav2vec2", "wavlm")
 
 
@@ -201,7 +201,15 @@ def _pristine(folder: Path, model: Model) -> Encoder:
     disable_progress_bar()
     config.apply_spec_augment = model.spec_augment
     config.layerdrop = model.layerdrop
-    network = AutoModel.from_pretrained(folder, config=config, dtype=torch.float32, local_files_only=True)
+    with torch.random.fork_rng(devices=[]):  # the first load of a process must leave the generator as later ones do
+        torch.manual_seed(0)
+        network, found = AutoModel.from_pretrained(
+            folder, config=config, dtype=torch.float32, local_files_only=True, weights_only=True,
+            output_loading_info=True,
+        )  # fmt: skip
+    missing = sorted(set(found["missing_keys"]) - UNUSED_WEIGHTS)
+    if missing:
+        raise UserError(f"backbone {str(folder)!r} lacks {len(missing)} weights of its network, e.g. {missing[0]}")
     if model.freeze_feature_encoder:
         network.feature_extractor._freeze_parameters()
     return Encoder(network)
@@ -227,18 +235,13 @@ def _make_tiny(norm: str) -> Path:
     folder = cache_folder() / "models" / f"tiny-{norm}-{TINY_RECIPE}"
     if (folder / "config.json").is_file():
         return folder
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}")
     disable_progress_bar()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = HubertModel(_tiny_config(norm))
         _gabor_filters(model)
-    model.save_pretrained(partial)
-    try:
-        partial.rename(folder)
-    except OSError:  # another process was first; what it made is equal
-        if not (folder / "config.json").is_file():
-            raise
+    with explained(f"encoder tiny-{norm}", folder.parent), new_folder(folder) as temporary:
+        model.save_pretrained(temporary)
     return folder
 
 

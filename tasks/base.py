@@ -183,6 +183,9 @@ class Task(Protocol):
             UserError: they are not to be had.
         """
 
+    def check(self, clips: Sequence[Clip]) -> None:
+        """Raises a `UserError` if a language's test set cannot be scored; called before anything is trained."""
+
     def network(self, setup: Setup) -> Any:
         """A network ready to train. Equal setups give equal weights; classes that two setups share start equal."""
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from grids.errors import UserError
 from grids.grid import Model, Train
 from tasks.backbones import Encoder, fingerprint, load, masked_mean
 from tasks.base import Batch, Example, Metric, Output, Scored, Setup, Tests
@@ -51,6 +52,11 @@ class Gender:
     def weights_sha(self) -> str:
         """The backbone's."""
         return fingerprint(self.model.backbone)
+
+    def check(self, clips: Sequence[Clip]) -> None:
+        """Both classes must be there."""
+        if {clip.gender for clip in clips} != set(GENDERS):
+            raise UserError(f"the test set of {clips[0].language!r} ({len(clips)} clips) has one gender only")
 
     def network(self, setup: Setup) -> GenderClassifier:
         """The backbone with a new head."""

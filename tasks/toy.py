@@ -74,6 +74,9 @@ class Toy:
         """It has none."""
         return ""
 
+    def check(self, clips: Sequence[Clip]) -> None:
+        """It has no test clips."""
+
     def network(self, setup: Setup) -> Setup:
         """The setup stands for the network."""
         time.sleep(self.options.seconds)

@@ -120,7 +120,10 @@ def _feasibility(options: argparse.Namespace, console: Console) -> int:
 def _codes(options: argparse.Namespace) -> tuple[str, ...]:
     """The languages that are asked for."""
     if options.languages != "all":
-        return tuple(dict.fromkeys(code.strip() for code in options.languages.split(",") if code.strip()))
+        codes = tuple(dict.fromkeys(code.strip() for code in options.languages.split(",") if code.strip()))
+        if not codes:
+            raise UserError(f"--languages {options.languages!r} names no language; write them like ca,es")
+        return codes
     if options.corpus == SYNTHETIC:
         raise UserError("--languages all needs the folder of a release; name the synthetic languages, e.g. ca,es")
     return common_voice.languages(common_voice.open_release(options.corpus))

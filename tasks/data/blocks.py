@@ -7,6 +7,7 @@ are nested: block A is the first N samples, block B the next N, and their speake
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 
 from grids.errors import UserError
 from tasks.data.clips import GENDERS, Clip, Needs, Split
@@ -79,7 +80,8 @@ def held_out(clips: Sequence[Clip], needs: Needs, split: Split, max_clips: int) 
         clips: all clips of the language.
         needs: what the task needs of a clip.
         split: "test" or "dev".
-        max_clips: how many at most, speaker by speaker (the last one may be cut); 0: all.
+        max_clips: how many at most, speaker by speaker (the last one may be cut), the genders in turn where the task
+            needs them; 0: all.
 
     Raises:
         UserError: no clip of the split has what the task needs.
@@ -91,7 +93,15 @@ def held_out(clips: Sequence[Clip], needs: Needs, split: Split, max_clips: int) 
         lacking = sorted({word for clip in listed for word in _lacks(clip, needs)})
         why = f"none of its {len(listed)} clips has a known {' and a '.join(lacking)}" if listed else "it has no clip"
         raise UserError(f"language {language!r} can't be scored: {split} set, {why}")
-    usable.sort(key=lambda clip: (rank(split, language, _unit(clip)), _unit(clip), rank(split, language, clip.name)))
+    genders = GENDERS if needs.classes == "gender" or needs.test_gender else ("",)
+    units = [
+        sorted({_unit(clip) for clip in usable if not gender or clip.gender == gender},
+               key=lambda unit: (rank(split, language, unit), unit))
+        for gender in genders
+    ]  # fmt: skip
+    in_turn = [unit for turn in zip_longest(*units) for unit in turn if unit is not None]
+    place = {unit: number for number, unit in reversed(list(enumerate(in_turn)))}
+    usable.sort(key=lambda clip: (place[_unit(clip)], rank(split, language, clip.name)))
     return tuple(usable[: max_clips or None])
 
 
@@ -110,7 +120,8 @@ def _lacks(clip: Clip, needs: Needs) -> list[str]:
     """What a task needs of this clip and does not find."""
     gender = needs.classes == "gender" or (needs.test_gender and clip.split != "train")
     lacks = ["gender"] if gender and clip.gender not in GENDERS else []
-    return [*lacks, "sentence"] if needs.sentence and not clip.sentence else lacks
+    lacks += ["sentence"] if needs.sentence and not clip.sentence else []
+    return [*lacks, "speaker"] if needs.speaker and not clip.speaker else lacks
 
 
 def _too_few(

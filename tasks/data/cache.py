@@ -13,6 +13,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import platformdirs
+import soundfile
+
+from grids.errors import UserError
 
 LEFTOVER_SECONDS = 24 * 3600
 
@@ -91,3 +94,20 @@ def _sweep(folder: Path) -> None:
             newest = max(path.stat().st_mtime for path in (leftover, *leftover.glob("*")))
             if time.time() - newest > LEFTOVER_SECONDS:
                 shutil.rmtree(leftover, ignore_errors=True)
+
+
+@contextmanager
+def explained(what: str, folder: Path) -> Iterator[None]:
+    """Turns what keeps a file from being written into one line.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written to.
+    """
+    try:
+        yield
+    except (OSError, soundfile.LibsndfileError) as error:
+        number = getattr(error, "errno", errno.ENOSPC)  # libsndfile fails without a number when the disk is full
+        full = number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        reason = "no space left (an hour of audio takes 115 MB)" if full else getattr(error, "strerror", str(error))
+        hint = "the environment variable CLTM_CACHE names another folder"
+        raise UserError(f"cannot write {what} to {folder}: {reason}; {hint}") from error

@@ -50,9 +50,11 @@ class Needs:
             number of samples, speakers and clips a speaker of each. "": a block is drawn from all clips.
         test_gender: test and dev clips need a gender.
         sentence: clips need a sentence that is not empty.
+        speaker: clips need a speaker.
     """
 
     audio: bool = True
     classes: Literal["", "gender"] = ""
     test_gender: bool = False
     sentence: bool = False
+    speaker: bool = False

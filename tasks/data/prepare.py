@@ -6,18 +6,16 @@ the same language: the second waits for the first where the file system has lock
 after which one of two equal results stays.
 """
 
-import errno
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from grids.errors import UserError
 from grids.grid import Data
 from tasks.data import common_voice
-from tasks.data.cache import cache_folder, lock, new_folder, short_hash, slug
+from tasks.data.cache import cache_folder, explained, lock, new_folder, short_hash, slug
 from tasks.data.clips import Clip
 from tasks.data.common_voice import SPLITS, Row
 from tasks.data.decoding import decode_rows, file_bytes
@@ -86,7 +84,8 @@ def open_corpus(corpus: str, languages: Sequence[str], progress: Progress | None
     from tasks.data import synthetic
 
     tell = (lambda done, total: progress(SYNTHETIC, done, total)) if progress else None
-    return synthetic.ensure(languages, cache_folder() / SYNTHETIC, tell)
+    with explained("the synthetic corpus", cache_folder()):
+        return synthetic.ensure(languages, cache_folder() / SYNTHETIC, tell)
 
 
 def prepared_folder(release: Path, rules: Data) -> Path:
@@ -106,7 +105,7 @@ def _prepare_language(release: Path, language: str, rules: Data, folder: Path, p
         return
     selection = select(common_voice.read_language(release, language), visitors, rules.max_train_clips)
     selection = replace(selection, rows=common_voice.with_seconds(release, language, selection.rows))
-    with _explained(f"language {language!r}", folder), lock(folder / f".{place.name}.lock"):
+    with explained(f"language {language!r}", folder), lock(folder / f".{place.name}.lock"):
         if _is_fresh(place, fingerprint, source):  # somebody else made it while we waited
             return
         with new_folder(place) as temporary:
@@ -202,15 +201,3 @@ def _check(report: LanguageReport, rules: Data, refused: Path) -> None:
         f"language {report.language!r}: {len(broken)} of {looked_at} clips ({share:.0%}) are broken, max_broken_share "
         f"allows {rules.max_broken_share:.0%}; for example {examples}; the whole list is in {refused}"
     )
-
-
-@contextmanager
-def _explained(what: str, folder: Path) -> Iterator[None]:
-    """Says in one line what keeps a file from being written."""
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        reason = "no space left (an hour of audio takes 115 MB)" if full else error.strerror
-        hint = "the environment variable CLTM_CACHE names another folder"
-        raise UserError(f"cannot write {what} to {folder}: {reason}; {hint}") from error

@@ -18,7 +18,7 @@ from tasks.backbones import Encoder, fingerprint, load, masked_mean
 from tasks.base import Batch, Example, Output, Scored, Setup, Tests
 from tasks.data.clips import Clip, Needs
 from tasks.examples import linear_head, shuffled
-from tasks.speaker.verification import METRICS, score_embeddings
+from tasks.speaker.verification import METRICS, draw_pairs, score_embeddings
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class SpeakerIdentification:
     Options: ClassVar = IdentificationOptions
     train: ClassVar = Train(learning_rate=1e-5, weight_decay=0.0, epochs=1, batch_size=1)
     metrics: ClassVar = METRICS
-    needs: ClassVar = Needs(test_gender=True)
+    needs: ClassVar = Needs(test_gender=True, speaker=True)
 
     def __init__(self, options: IdentificationOptions, model: Model) -> None:
         self.options, self.model = options, model
@@ -71,6 +71,10 @@ class SpeakerIdentification:
     def weights_sha(self) -> str:
         """The backbone's."""
         return fingerprint(self.model.backbone)
+
+    def check(self, clips: Sequence[Clip]) -> None:
+        """The test set must give pairs of both kinds."""
+        draw_pairs(clips)
 
     def network(self, setup: Setup) -> SpeakerClassifier:
         """The backbone with one new row a speaker of the mixture."""

@@ -1,5 +1,6 @@
 """What may change between two runs on one results folder, and what is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,7 @@ from tests.engine.jobs import toy_grid, toy_job
 
 def run_all(results: Path, **changes: Any) -> int:
     """Runs a toy grid without Ray. Returns the number of trials that ran."""
-    job = toy_job(results, **changes)
-    settle(job)
+    job = settle(toy_job(results, **changes))
     pending = make_plan(job).pending
     for item in pending:
         result = run_trial(job, item)
@@ -92,9 +92,54 @@ def test_a_language_with_results_cannot_be_excluded_afterwards(tmp_path: Path) -
         settle(toy_job(tmp_path, languages=["ca", "no", "eu"], exclude={"no": "I do not like its scores"}))
 
 
-def test_resolved_grid_is_a_grid_file(tmp_path: Path) -> None:
+def test_a_list_never_hides_the_holes_of_a_matrix(tmp_path: Path) -> None:
     settle(toy_job(tmp_path))
-    assert load(tmp_path / "grid.toml").trials() == toy_grid().trials()
+    settle(toy_job(tmp_path, mode="list", mixtures=["ca"]))
+    kept = load(tmp_path / "grid.toml")
+    assert len(kept.trials()) == 15
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kept"),
+    [
+        ("mixture", ["fr"], ("fr",)),
+        (["de"], ["fr"], ("de", "fr")),
+        ("all", "mixture", "all"),
+        ("all", ["fr"], ("ca", "fr", "no")),
+    ],
+)
+def test_evaluated_languages_add_up(tmp_path: Path, first: Any, second: Any, kept: Any) -> None:
+    settle(toy_job(tmp_path, evaluate=first))
+    settle(toy_job(tmp_path, evaluate=second))
+    assert load(tmp_path / "grid.toml").evaluate == kept
+
+
+def test_a_job_keeps_the_data_of_languages_that_only_earlier_grids_had(tmp_path: Path) -> None:
+    one = toy_job(tmp_path)
+    settle(replace(one, identity=replace(one.identity, data={"ca": "1", "no": "2"})))
+    other = settle(replace(one, identity=replace(one.identity, data={"no": "2", "eu": "3"})))
+    assert other.identity.data == {"ca": "1", "no": "2", "eu": "3"}
+
+
+def test_a_run_that_died_before_its_identity_was_written_leaves_no_trace(tmp_path: Path) -> None:
+    settle(toy_job(tmp_path))
+    (tmp_path / "identity.json").unlink()
+    settle(toy_job(tmp_path, seeds=1))
+    assert load(tmp_path / "grid.toml").seeds == (0,)
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "/proc/nowhere"])
+def test_a_results_folder_that_cannot_be_written_to(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write to the results folder"):
+        settle(toy_job(tmp_path / place))
+
+
+def test_resolved_grid_is_a_grid_file(tmp_path: Path) -> None:
+    settle(toy_job(tmp_path, languages=["ca", "no", "eu"], exclude={"eu": "too few speakers"}))
+    kept = load(tmp_path / "grid.toml")
+    assert kept.trials() == toy_grid().trials()
+    assert kept.exclude == {"eu": "too few speakers"}
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,14 @@ def test_non_finite_loss_stops_and_names_step_and_clips(monkeypatch: pytest.Monk
         one.fit([CLIPS], seed=1)
 
 
+def test_outputs_that_are_not_finite_are_no_scores() -> None:
+    one = gender_learner(Train(batch_size=4))
+    with torch.no_grad():
+        one.network.head.weight.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match="output 'probability' of the clip no/no-test"):
+        one.evaluate(TESTS)
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_reduced_precision_trains_and_scores_nearly_the_same(precision: Any) -> None:
     found = []

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.store import SCORES_SCHEMA, Result, Store
+from engine.store import SCORES_SCHEMA, Pass, Result, Store, alone
 from grids.errors import UserError
 from grids.files import write_atomically
 from grids.mixture import Mixture, Trial
@@ -21,7 +21,8 @@ TRIAL = Trial(Mixture.parse("ca+no", 8), 3)
 
 def result(trial: Trial = TRIAL, value: float = 0.1, languages: tuple[str, ...] = ("ca", "no")) -> Result:
     scores = tuple(Score(code, "f1", value, 7, primary=True, higher_is_better=True) for code in languages)
-    return Result(trial, scores, 16, 4, {"train": 1.5}, "cpu", {"threads": 1}, "c", "d", "v", "2026-01-01", {"a": 1})
+    ran = Pass(languages, {"train": 1.5}, "cpu", {"threads": 1}, "v", "2026-01-01")
+    return Result(trial, scores, (ran,), 16, 4, "c", "d", {"a": 1})
 
 
 @given(st.floats())
@@ -114,6 +115,28 @@ def test_empty_store_compacts_to_an_empty_table(tmp_path: Path) -> None:
 
 def test_languages_of_a_result() -> None:
     assert replace(result(), scores=result().scores[:1]).languages == {"ca"}
+
+
+def test_scores_of_a_later_pass_have_its_provenance(tmp_path: Path) -> None:
+    first, store = result(languages=("ca",)), Store(tmp_path)
+    later = replace(first.passes[0], languages=("no",), device="H200", started="2026-02-02")
+    both = replace(first, passes=(*first.passes, later), scores=result().scores)
+    store.write(both)
+    assert store.read(TRIAL) == both
+    devices = {row["language"]: (row["device"], row["started"]) for row in store.compact(8).to_pylist()}
+    assert devices == {"ca": ("cpu", "2026-01-01"), "no": ("H200", "2026-02-02")}
+
+
+def test_a_second_run_is_kept_out_of_a_folder_that_is_being_filled(tmp_path: Path) -> None:
+    with alone(tmp_path), pytest.raises(UserError, match="another run is filling"), alone(tmp_path):
+        pass
+    with alone(tmp_path):
+        pass
+
+
+def test_looking_without_writing_leaves_no_file(tmp_path: Path) -> None:
+    Store(tmp_path / "new").compact(8, write=False)
+    assert not (tmp_path / "new").exists()
 
 
 def test_result_file_is_json_for_people(tmp_path: Path) -> None:

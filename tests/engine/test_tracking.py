@@ -7,7 +7,7 @@ import pytest
 
 from engine import tracking
 from engine.plan import make_plan
-from engine.tracking import Tracker, wandb_mode
+from engine.tracking import Tracker
 from engine.train import run_trial
 from tests.engine.jobs import toy_job
 
@@ -26,7 +26,17 @@ def test_mode_follows_the_grid_and_then_the_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: str, key: str, mode: str
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", key)
-    assert wandb_mode(toy_job(tmp_path, tracking={"wandb": chosen})) == mode
+    monkeypatch.delenv("WANDB_MODE")
+    assert toy_job(tmp_path, tracking={"wandb": chosen}).wandb == mode
+
+
+@pytest.mark.parametrize(("asked", "mode"), [("offline", "offline"), ("disabled", "off"), ("online", "online")])
+def test_the_usual_environment_variable_is_honoured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, mode: str
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", asked)
+    monkeypatch.setenv("WANDB_API_KEY", "k")
+    assert toy_job(tmp_path, tracking={"wandb": "auto"}).wandb == mode
 
 
 def test_off_never_imports_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 from transformers import HubertConfig, HubertModel
 
 from engine.job import Job, make_job, settle
@@ -14,8 +15,10 @@ from engine.train import run_trial, trial_data
 from grids.errors import UserError
 from grids.grid import parse
 from grids.mixture import Trial
+from tasks import backbones
 from tasks.data.store import open_language
 from tests.tasks.data.hostile import plain_release
+from tests.tasks.test_backbones import SMALL
 
 CODES = ("no", "zh-CN", "ca")
 
@@ -37,9 +40,7 @@ def make(corpus: Path, results: Path, **changes: Any) -> Job:
         "model": {"backbone": "tiny"}, "train": {"learning_rate": 1e-3, "batch_size": 4},
         "tracking": {"wandb": "off"},
     }  # fmt: skip
-    job = make_job(parse({**values, **changes}, "test"), results)
-    settle(job)
-    return job
+    return settle(make_job(parse({**values, **changes}, "test"), results))
 
 
 def finish(job: Job, pending: Pending) -> None:
@@ -151,6 +152,32 @@ def test_data_that_changed_under_a_run_is_refused(corpus: Path, tmp_path: Path) 
         run_trial(changed, Pending(job.grid.trials()[0], ("no",)))
     with pytest.raises(UserError, match="prepared clips of no have changed since"):
         settle(changed)
+
+
+def test_a_trial_is_the_same_in_a_fresh_and_a_warm_process_with_dropout(corpus: Path, tmp_path: Path) -> None:
+    """Reading a backbone draws random numbers; the first trial of a process must not notice."""
+    dropout = dict.fromkeys(("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout"), 0.3)
+    HubertModel(HubertConfig(**SMALL, **dropout)).save_pretrained(tmp_path / "dropout")
+    job = make(corpus, tmp_path / "results", model={"backbone": str(tmp_path / "dropout")}, keep=["embeddings"])
+    item, found = make_plan(job).pending[-1], []
+    backbones._pristine.cache_clear()
+    for number in range(3):
+        torch.rand(number)
+        one = replace(job, results=tmp_path / str(number))
+        run_trial(one, item)
+        path = one.store.kept_path("embeddings", item.trial, ".parquet")
+        found.append(pq.read_table(path).to_pylist())
+    assert found[0] == found[1] == found[2]
+
+
+def test_a_relative_backbone_folder_is_found_from_another_working_directory(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    HubertModel(HubertConfig(**SMALL)).save_pretrained(tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+    job = make(corpus, tmp_path / "results", model={"backbone": "model"})
+    monkeypatch.chdir("/")
+    assert run_trial(job, make_plan(job).pending[0]) is not None
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModel, HubertConfig, HubertModel, Wav2Vec2Config, Wav2Vec2Model, WavLMConfig, WavLMModel
 
 from grids.errors import UserError
@@ -130,6 +131,25 @@ def test_a_folder_without_a_model_and_one_of_another_kind(tmp_path: Path) -> Non
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(UserError, match="of type 'bert'; allowed: hubert, wav2vec2, wavlm"):
         load(Model(backbone=str(tmp_path)))
+
+
+def test_a_backbone_that_lacks_weights_is_refused(tmp_path: Path) -> None:
+    name = saved(tmp_path / "model", "hubert", "group")
+    weights = load_file(tmp_path / "model" / "model.safetensors")
+    del weights["feature_projection.projection.weight"]
+    save_file(weights, tmp_path / "model" / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UserError, match=r"lacks 1 weights of its network, e.g. feature_projection\.projection\.weight"):
+        load(Model(backbone=name))
+
+
+def test_loading_leaves_the_random_generator_alone(tmp_path: Path) -> None:
+    name = saved(tmp_path / "model", "hubert", "group")
+    torch.manual_seed(7)
+    load(Model(backbone=name))
+    first = torch.rand(1)
+    torch.manual_seed(7)
+    load(Model(backbone=name))
+    assert torch.equal(first, torch.rand(1))
 
 
 def test_normalised_clip_has_mean_0_and_variance_1_over_its_own_samples() -> None:

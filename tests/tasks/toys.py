@@ -58,6 +58,9 @@ class Base:
     def weights_sha(self) -> str:
         return ""
 
+    def check(self, clips: Sequence[Clip]) -> None:
+        assert clips
+
     def frozen(self, network: Any) -> Frozen | None:
         return None
 

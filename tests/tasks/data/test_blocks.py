@@ -143,3 +143,16 @@ def test_a_test_set_without_what_the_task_needs_is_an_error(needs: Needs) -> Non
         held_out(clips, needs, "test", 0)
     with pytest.raises(UserError, match="'no' can't be scored: dev set, it has no clip"):
         held_out(clips, needs, "dev", 0)
+
+
+@pytest.mark.parametrize("most", [2, 8, 16])
+def test_a_capped_test_set_takes_the_genders_in_turn(most: int) -> None:
+    clips = people({"female": [4] * 9, "male": [4] * 9}, "test")
+    taken = held_out(clips, SPEAKER, "test", most * 4)
+    assert Counter(clip.gender for clip in taken) == {"female": most * 2, "male": most * 2}
+
+
+def test_clips_without_a_speaker_are_no_samples_of_a_task_that_needs_one() -> None:
+    clips = [make(f"{n}", speaker="") for n in range(8)]
+    with pytest.raises(UserError, match="there are 0"):
+        draw_block(clips, Needs(speaker=True), 4, 1, 0)
