@@ -1,5 +1,6 @@
 """The W&B mirror: one run a trial with what it says, and a logger that breaks breaks nothing."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,11 @@ def test_an_offline_run_holds_the_trial(tmp_path: Path) -> None:
     tracker.finish(run_trial(job, item))
     (folder,) = (tmp_path / "wandb").glob("offline-run-*")
     (file,) = folder.glob("*.wandb")
-    content = file.read_bytes()
+    wanted = [text.encode() for text in ("toy", "cross", "ca+no", item.trial.slug, "seconds/train", "score/ca")]
+    for _ in range(200):  # W&B writes in a process of its own, after it was told
+        content = file.read_bytes()
+        if all(text in content for text in wanted):
+            break
+        time.sleep(0.1)
     assert content.startswith(b":W&B")
-    for text in ("toy", "cross", "ca+no", item.trial.slug, "seconds/train", "score/ca"):
-        assert text.encode() in content, text
+    assert [text for text in wanted if text not in content] == []
