@@ -1,13 +1,18 @@
 """From a source to everything that is known of it, as one frozen value: `analyse(source) -> Analysis`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.diagnostics import LanguageRow, Value, language_rows, summarise
+from analysis.beside import evidence
+from analysis.diagnostics import LanguageRow, Value, language_rows
 from analysis.families import families_of
+from analysis.inference import CellTests
+from analysis.item_noise import ItemNoise, item_noise
 from analysis.matrix import CLTM, Status, from_scores, from_values
-from analysis.matrix_csv import read_matrix
-from analysis.scores import Hole, Plan, Provenance, holes, read_plan, read_scores, sha256_of
+from analysis.scores import Hole, Plan, Provenance, RawMatrix, Scores, Source
+from analysis.sources import read_source
+from analysis.summary import Profile, summary
 from grids.errors import UserError
 
 FEW_SEEDS = 3
@@ -27,6 +32,9 @@ class Analysis:
         values: the aggregates.
         rows: one a language.
         notes: warnings, one sentence each.
+        noise: the test set's part of the errors; None where no predictions were kept.
+        profile: "paper" if nothing but the published definitions was asked for.
+        tests: of every cell; None for a bare matrix and in the profile "paper".
     """
 
     cltm: CLTM
@@ -36,50 +44,61 @@ class Analysis:
     values: tuple[Value, ...]
     rows: tuple[LanguageRow, ...]
     notes: tuple[str, ...]
+    noise: ItemNoise | None = None
+    profile: Profile = "recommended"
+    tests: CellTests | None = None
 
 
-def analyse(source: Path, families: Path | None = None, metric: str | None = None) -> Analysis:
-    """Reads a results folder or a matrix CSV and computes everything.
+def analyse(source: Path | Sequence[Path], families: Path | None = None, metric: str | None = None) -> Analysis:
+    """Reads a source and computes everything.
 
     Args:
-        source: a folder with `scores.parquet`, or a square CSV.
+        source: what `analysis.sources.read_source` takes: results folders, a scores CSV or a square matrix CSV.
         families: a CSV (code, family) that replaces the language table.
-        metric: another metric than the primary one; only for a folder.
+        metric: another metric than the primary one; not for a bare matrix.
 
     Raises:
-        UserError: the source, the families file or the metric can't be used.
+        UserError: the source, the families file or the metric can't be used; the source has no self-gain.
     """
-    if source.is_dir():
-        cltm, plan, provenance, missing = _from_folder(source, families, metric)
-    elif source.suffix == ".parquet":
-        raise UserError(f"{str(source)!r} is a file of scores; give its folder, which also holds the grid")
-    elif source.is_file():
-        if metric is not None:
-            raise UserError(f"--metric {metric} needs a results folder; {source} is a bare matrix of one metric")
-        cltm, plan, provenance, missing = _from_csv(source, families)
+    paths = (source,) if isinstance(source, Path) else tuple(source)
+    return analyse_source(read_source(paths, metric), families)
+
+
+def analyse_source(
+    source: Source,
+    families: Path | None = None,
+    test_noise: bool = True,
+    profile: Profile = "recommended",
+    language_draws: int = 0,
+) -> Analysis:
+    """Computes everything of what was read.
+
+    Args:
+        source: what `analysis.sources.read_source` gave.
+        families: a CSV (code, family) that replaces the language table.
+        test_noise: resample the test sets whose predictions were kept.
+        profile: "paper" for the published definitions alone.
+        language_draws: samples of languages for intervals over languages; 0 for none.
+
+    Raises:
+        UserError: the families file can't be used; the source has no self-gain (`analysis.raw` summarises it).
+    """
+    content = source.content
+    if isinstance(content, RawMatrix):
+        raise UserError("there is no self-gain in the source, so there is no normalised matrix; use analysis.raw")
+    known = families_of(content.languages, families)
+    if isinstance(content, Scores):
+        cltm = from_scores(content, known)
     else:
-        raise UserError(f"{str(source)!r} does not exist; give a results folder or a square matrix CSV")
-    values, rows = summarise(cltm), language_rows(cltm)
-    notes = _notes(cltm, plan, provenance, missing)
-    return Analysis(cltm, plan, provenance, missing, values, rows, notes)
-
-
-def _from_folder(
-    folder: Path, families: Path | None, metric: str | None
-) -> tuple[CLTM, Plan, Provenance, tuple[Hole, ...]]:
-    """A results folder."""
-    plan = read_plan(folder)
-    scores, provenance = read_scores(folder, plan, metric)
-    cltm = from_scores(scores, families_of(scores.languages, families))
-    return cltm, plan, provenance, holes(scores, plan)
-
-
-def _from_csv(path: Path, families: Path | None) -> tuple[CLTM, Plan, Provenance, tuple[Hole, ...]]:
-    """A bare matrix."""
-    languages, values = read_matrix(path)
-    cltm = from_values(languages, values, families_of(languages, families))
-    provenance = Provenance(source=path, file=path.name, sha256=sha256_of(path))
-    return cltm, Plan(name=path.stem, matrix=False), provenance, ()
+        cltm = from_values(content.languages, content.values, known)
+    notes = _notes(cltm, source.plan, source.provenance, source.holes)
+    found = evidence(cltm) if profile == "recommended" else None
+    return Analysis(
+        cltm, source.plan, source.provenance, source.holes,
+        values=summary(cltm, profile, found, language_draws), rows=language_rows(cltm), notes=notes,
+        noise=item_noise(source) if test_noise and profile == "recommended" else None,
+        profile=profile, tests=found.tests if found else None,
+    )  # fmt: skip
 
 
 def _notes(cltm: CLTM, plan: Plan, provenance: Provenance, missing: tuple[Hole, ...]) -> tuple[str, ...]:
@@ -103,7 +122,7 @@ def _cell_notes(cltm: CLTM) -> list[str]:
     if cltm.count(Status.MISSING):
         notes.append(f"{cltm.count(Status.MISSING)} cells are missing; no aggregate uses them.")
     if cltm.count(Status.UNDETERMINED):
-        notes.append(f"{cltm.count(Status.UNDETERMINED)} cells have fewer than two seeds: no interval can be known.")
+        notes.append(f"{cltm.count(Status.UNDETERMINED)} cells have fewer than two seeds: no error can be known.")
     if cltm.moments.clipped.any():
         count = int((cltm.moments.clipped & cltm.off_diagonal).sum())
         notes.append(f"In {count} cells with unequal seeds the covariance was replaced by the nearest possible one.")

@@ -1,11 +1,12 @@
 """From scores to a Cross-Lingual Transfer Matrix: the command.
 
     python -m analysis.cltm results/demo
+    python -m analysis.cltm results/here results/there --out report
     python -m analysis.cltm published.csv --families families.csv --out report
 
-A results folder gives the matrix with intervals, a bare square CSV (rows targets, columns donors) its aggregates.
-Written are the matrix, every cell, a summary, the missing scores, the figure and one self-contained report. Not
-covered: intervals and noise floors of the aggregates.
+Results folders and a CSV of scores give the matrix with intervals, a bare square CSV (rows targets, columns donors) its
+aggregates, scores without any self run a summary of their own (`analysis.raw`).
+Written are the matrix, every cell, a summary, the missing scores, the figure and one self-contained report.
 """
 
 import argparse
@@ -18,6 +19,9 @@ from grids.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
     from analysis.analyse import Analysis
+    from analysis.scores import Source
+
+FEWEST_DRAWS = 50
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,25 +36,89 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m analysis.cltm",
         description="Turns scores into a transfer matrix: r, intervals, aggregates, figure, report.",
     )
-    parser.add_argument("source", type=Path, metavar="SOURCE",
-                        help="a results folder (scores.parquet, grid.toml), or a square matrix CSV")  # fmt: skip
+    parser.add_argument("source", type=Path, metavar="SOURCE", nargs="+",
+                        help="results folders (further seeds or languages of one grid are merged), a scores CSV "
+                             "(lang_src is the target), or a square matrix CSV")  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="DIR",
-                        help="where to write; default: SOURCE/analysis, or ./<stem>-analysis for a CSV")  # fmt: skip
+                        help="where to write; default: SOURCE/analysis, or ./<names>-analysis")  # fmt: skip
     parser.add_argument("--families", type=Path, metavar="FILE",
                         help="a CSV with columns code and family, in place of the built-in language table")  # fmt: skip
     parser.add_argument("--metric", metavar="NAME", help="another metric than the primary one")
+    parser.add_argument("--profile", choices=("recommended", "paper"), default="recommended",
+                        help="paper: the published definitions alone, with no errors, tests or chance")  # fmt: skip
+    parser.add_argument("--resample-languages", type=_draws, metavar="N", default=0,
+                        help="draw languages N times with replacement, for intervals over languages")  # fmt: skip
+    parser.add_argument("--no-test-noise", action="store_true",
+                        help="leave out the bootstrap of test speakers, which kept predictions allow")  # fmt: skip
     return parser
 
 
 def _run(options: argparse.Namespace) -> int:
     """Computes, writes, and prints a short summary."""
-    from analysis.analyse import analyse
+    from analysis.recipe import write_recipe
+    from analysis.scores import Source
 
-    analysis = analyse(options.source, options.families, options.metric)
+    found = compute(options)
     out = options.out or _default_out(options.source)
-    paths = write(analysis, out)
-    _print_summary(analysis, paths)
+    if isinstance(found, Source):
+        paths = write_raw(found, out)
+        _print_raw(found, paths)
+    else:
+        paths = write(found, out)
+        _print_summary(found, paths)
+    write_recipe(options, out)
     return 0
+
+
+def compute(options: argparse.Namespace) -> "Analysis | Source":
+    """What the options ask for: an analysis, or the source itself where it has no self-gain (`RawMatrix`).
+
+    Raises:
+        UserError: the source or an option can't be used.
+    """
+    from analysis.analyse import analyse_source
+    from analysis.scores import RawMatrix
+    from analysis.sources import read_source
+
+    source = read_source(options.source, options.metric)
+    if isinstance(source.content, RawMatrix):
+        return source
+    return analyse_source(
+        source, options.families, not options.no_test_noise, options.profile, options.resample_languages
+    )
+
+
+def _draws(text: str) -> int:
+    """A number of draws, which says something about a spread."""
+    if not text.isdecimal() or int(text) < FEWEST_DRAWS:
+        raise argparse.ArgumentTypeError(f"got {text!r}; a whole number from {FEWEST_DRAWS} on is needed")
+    return int(text)
+
+
+def write_raw(source: "Source", out: Path) -> tuple[Path, ...]:
+    """Writes what a matrix without self-gain says into a folder.
+
+    Raises:
+        UserError: the folder can't be written, or no cell is known.
+    """
+    from analysis import raw_output
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        return raw_output.write_raw(source, out)
+    except OSError as error:
+        raise UserError(f"cannot write into {str(out)!r}: {error.strerror or error}") from None
+
+
+def _print_raw(source: "Source", paths: Sequence[Path]) -> None:
+    """The numbers of a raw matrix, and the paths."""
+    from analysis.raw_output import raw_headline, raw_lines
+
+    print(raw_headline(source))  # noqa: T201
+    for title, text in raw_lines(source):
+        print(f"{title:<24}{text}")  # noqa: T201
+    print("note: no self-gain in the source: these are raw values, no r")  # noqa: T201
+    print(f"written to {paths[0].parent}: {', '.join(path.name for path in paths)}")  # noqa: T201
 
 
 def write(analysis: "Analysis", out: Path) -> tuple[Path, ...]:
@@ -70,21 +138,24 @@ def write(analysis: "Analysis", out: Path) -> tuple[Path, ...]:
         raise UserError(f"cannot write into {str(out)!r}: {error.strerror or error}") from None
 
 
-def _default_out(source: Path) -> Path:
-    """Beside the scores of a folder; in the working directory for a CSV, whose folder may not be the user's."""
-    return source / "analysis" if source.is_dir() else Path(f"{source.stem}-analysis")
+def _default_out(sources: Sequence[Path]) -> Path:
+    """Beside the scores of one folder; else in the working directory, since a CSV's folder may not be the user's."""
+    if len(sources) == 1 and sources[0].is_dir():
+        return sources[0] / "analysis"
+    return Path("+".join(source.resolve().stem for source in sources) + "-analysis")
 
 
 def _print_summary(analysis: "Analysis", paths: Sequence[Path]) -> None:
     """The aggregates, the notes and the paths; a table on a terminal, plain lines elsewhere."""
     from analysis.report import headline, printed
+    from analysis.summary import beside_text
 
-    lines = [(value.aggregate.title, printed(value)) for value in analysis.values]
+    lines = [(value.aggregate.title, printed(value), beside_text(value)) for value in analysis.values]
     notes = [f"note: {note}" for note in analysis.notes]
     written = f"written to {paths[0].parent}: {', '.join(path.name for path in paths)}"
     if not sys.stdout.isatty():
-        width = max(len(title) for title, _ in lines)
-        table = [f"{title:<{width}}  {text}" for title, text in lines]
+        width, wide = (max(len(line[k]) for line in lines) for k in (0, 1))
+        table = [f"{title:<{width}}  {text:<{wide}}  {more}".rstrip() for title, text, more in lines]
         print("\n".join([headline(analysis), *table, *notes, written]))  # noqa: T201
         return
     from rich.console import Console
@@ -92,8 +163,8 @@ def _print_summary(analysis: "Analysis", paths: Sequence[Path]) -> None:
     from rich.table import Table
 
     grid = Table(title=escape(headline(analysis)), title_justify="left", show_header=False)
-    for title, text in lines:
-        grid.add_row(escape(title), text)
+    for title, text, more in lines:
+        grid.add_row(escape(title), text, escape(more))
     console = Console(highlight=False)
     console.print(grid)
     for line in (*notes, written):

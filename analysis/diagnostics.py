@@ -7,15 +7,16 @@ score is there: a mean over cells is taken over the cells used, and the diagonal
 matrix. On a full matrix every formula is the paper's own. A statistic that needs every cell (principal components,
 spectral radius, condition number) is None when one is kept out.
 
-Not covered: intervals and noise floors of the aggregates. Without them, a number alone does not say whether a matrix
-differs from an agnostic one.
+Not covered: intervals and noise floors of the aggregates (`analysis.summary`). Without them, a number alone does
+not say whether a matrix differs from an agnostic one.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from analysis.beside import Beside
 from analysis.matrix import CLTM, Status
 from analysis.uncertainty import Bools, Floats
 
@@ -43,10 +44,11 @@ class Aggregate:
 
 @dataclass(frozen=True)
 class Value:
-    """A computed aggregate."""
+    """A computed aggregate, and what is known beside it (nothing where nobody asked)."""
 
     aggregate: Aggregate
     value: float | int | None
+    beside: Beside = field(default_factory=Beside)
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class LanguageRow:
 
 
 def summarise(cltm: CLTM) -> tuple[Value, ...]:
-    """Every aggregate of the matrix, in the order of `AGGREGATES`."""
+    """Every published aggregate of the matrix, in the order of `AGGREGATES`, with nothing beside it."""
     return tuple(Value(aggregate, aggregate.of(cltm)) for aggregate in AGGREGATES)
 
 

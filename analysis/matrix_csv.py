@@ -25,18 +25,28 @@ def read_matrix(path: Path) -> tuple[tuple[str, ...], Floats]:
         UserError: no CSV, not square, a code twice, other codes in rows than in columns, text in a cell, or a
             diagonal that is not 1, so that it is no normalised matrix.
     """
-    header, rows = _read_rows(path)
-    donors, targets = header[1:], [row[0] for row in rows]
-    _check_names(path, targets, donors)
-    values = np.array([[_number(path, row[0], donor, text) for donor, text in zip(donors, row[1:], strict=True)]
-                       for row in rows])  # fmt: skip
-    values = values[:, [donors.index(target) for target in targets]]
+    targets, values = read_square(path)
     wrong = np.abs(np.diag(values) - 1) > DIAGONAL_TOLERANCE
     if wrong.any():
         first = int(np.argmax(wrong))
         what = f"the cell ({targets[first]}, {targets[first]}) is {values[first, first]:g}"
         raise UserError(f"{path}: {what}; a normalised matrix has 1 on its diagonal")
     np.fill_diagonal(values, 1.0)
+    return targets, values
+
+
+def read_square(path: Path) -> tuple[tuple[str, ...], Floats]:
+    """Reads any square CSV, as `read_matrix` does but with the diagonal as it is.
+
+    Raises:
+        UserError: no CSV, not square, a code twice, other codes in rows than in columns, or text in a cell.
+    """
+    header, rows = _read_rows(path)
+    donors, targets = header[1:], [row[0] for row in rows]
+    _check_names(path, targets, donors)
+    values = np.array([[_number(path, row[0], donor, text) for donor, text in zip(donors, row[1:], strict=True)]
+                       for row in rows])  # fmt: skip
+    values = values[:, [donors.index(target) for target in targets]]
     return tuple(targets), values
 
 

@@ -7,15 +7,23 @@ aggregates again; `cells.parquet` holds every cell with its status, whatever it 
 import csv
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from analysis.analyse import Analysis
+from analysis.inference import cell_columns
+from analysis.item_noise import columns
 from analysis.matrix import CLTM, gain_interval
 from analysis.matrix_csv import matrix_text
 from analysis.scores import Hole
-from analysis.uncertainty import BASE, CROSS, SELF
+from analysis.uncertainty import BASE, CROSS, SELF, Floats
 from grids.files import replacing, write_atomically
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 MATRIX_FILE = "matrix.csv"
 CELLS_FILE = "cells.parquet"
@@ -35,7 +43,8 @@ def write_tables(analysis: Analysis, out: Path) -> tuple[Path, ...]:
     for name, text in texts:
         write_atomically(out / name, text)
     with replacing(out / CELLS_FILE) as temporary:
-        _write_cells(cltm, temporary)
+        tested = cell_columns(analysis.tests) if analysis.tests else {}
+        _write_cells(cltm, temporary, {**tested, **(columns(analysis.noise) if analysis.noise else {})})
     return tuple(out / name for name in (SUMMARY_FILE, MATRIX_FILE, CELLS_FILE, HOLES_FILE))
 
 
@@ -46,6 +55,8 @@ def summary_text(analysis: Analysis) -> str:
         "metric": cltm.metric or None,
         "n": cltm.n,
         **{value.aggregate.key: value.value for value in analysis.values},
+        "profile": analysis.profile,
+        "beside": {one.aggregate.key: asdict(one.beside) for one in analysis.values if one.beside.known()},
         "grid": plan.name,
         "task": plan.task or None,
         "samples": plan.samples,
@@ -76,7 +87,7 @@ def holes_text(holes: tuple[Hole, ...]) -> str:
     return text.getvalue()
 
 
-def _write_cells(cltm: CLTM, path: Path) -> None:
+def _write_cells(cltm: CLTM, path: Path, further: "Mapping[str, Floats | NDArray[np.str_]]") -> None:
     """`cells.parquet`: every (target, donor), the diagonal too; null where something is not known."""
     import numpy as np
     import pyarrow as pa
@@ -90,6 +101,8 @@ def _write_cells(cltm: CLTM, path: Path) -> None:
         "relative_gain": cltm.relative_gain, "self_gain": m.y, "self_gain_se": np.sqrt(m.s_yy),
         "base_mean": m.mean[..., BASE], "self_mean": m.mean[..., SELF], "cross_mean": m.mean[..., CROSS],
     }  # fmt: skip
+    words = {name: values for name, values in further.items() if values.dtype.kind == "U"}
+    numbers |= {name: values for name, values in further.items() if name not in words}
     counts = {
         "n_base": m.count[..., BASE], "n_self": m.count[..., SELF], "n_cross": m.count[..., CROSS], "df": m.df,
     }  # fmt: skip
@@ -98,6 +111,7 @@ def _write_cells(cltm: CLTM, path: Path) -> None:
         "donor": np.tile(codes, cltm.n).tolist(),
         "status": cltm.status.ravel().tolist(),
         "used": cltm.used.ravel(),
+        **{name: values.ravel().tolist() for name, values in words.items()},
         **{name: pa.array(values.ravel(), pa.float64(), from_pandas=True) for name, values in numbers.items()},
         **{name: pa.array(values.ravel(), pa.int64()) for name, values in counts.items()},
         "clipped": m.clipped.ravel(),

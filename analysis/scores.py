@@ -1,12 +1,10 @@
-"""Reads a results folder (`scores.parquet`, `grid.toml`) into arrays of scores, one axis a seed.
+"""Scores of one metric as arrays, one axis a seed, and what a reader must know of where they come from.
 
-Used are the scores of base, self and cross trials without condition, of the primary metric or of one named metric.
-Every finished seed is used, whether the grid still lists it or not, and none is filled in: what a grid expects and the
-folder lacks is a `Hole`. Other roles (zero-shot, third languages, fractions) are not read here.
+`analysis.folders`, `analysis.scores_csv` and `analysis.sources` read them. Every finished seed is used, whether the
+grid still lists it or not, and none is filled in: what a grid expects and the source lacks is a `Hole`.
 """
 
 import hashlib
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.uncertainty import Floats
-from engine.store import Store
-from grids.errors import UserError, unknown
+from analysis.uncertainty import Floats, Ints
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ROLES = ("base", "self", "cross")
-COLUMNS = ("trial", "role", "donor", "seed", "language", "metric", "condition", "primary", "value",
-           "higher_is_better", "n_train", "n_test", "device", "config_sha", "data_sha", "code_version")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,6 +54,8 @@ class Plan:
         seeds: the draws.
         samples: N, samples of a block.
         matrix: False if the grid lists mixtures of its own instead of a matrix's, so that no cell is expected.
+        curve: the grid is a learning curve, for `analysis.interval`.
+        sizes: its block sizes.
     """
 
     name: str
@@ -72,6 +68,16 @@ class Plan:
     seeds: tuple[int, ...] = ()
     exclude: tuple[Exclusion, ...] = ()
     matrix: bool = True
+    curve: bool = False
+    sizes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of several sources that were merged: its folder or file, and the SHA-256 of the file with the numbers."""
+
+    source: Path
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -79,9 +85,10 @@ class Provenance:
     """Where numbers come from.
 
     Attributes:
-        source: the folder or file that was read.
+        source: the folder or file that was read; the first of several.
         file: name of the file that holds the numbers.
-        sha256: of that file.
+        sha256: of that file; of the hashes of all parts where there are several.
+        parts: every folder or file that was read.
         config_sha, data_sha, code_version, device: the values found in it, sorted.
         n_train, n_test: smallest and largest size found, or None.
     """
@@ -95,6 +102,7 @@ class Provenance:
     device: tuple[str, ...] = ()
     n_train: tuple[int, int] | None = None
     n_test: tuple[int, int] | None = None
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,56 +128,71 @@ class Scores:
     cross: Floats
 
 
-def read_scores(folder: Path, plan: Plan, metric: str | None = None) -> tuple[Scores, Provenance]:
-    """Reads the scores of one metric.
+@dataclass(frozen=True, eq=False)
+class GivenMatrix:
+    """A matrix of r that somebody published: (L, L) values, rows targets, columns donors, NaN where a cell is empty."""
+
+    languages: tuple[str, ...]
+    values: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class RawMatrix:
+    """Values of (target, donor) that nothing can normalise, because there is no self-gain. It is never made into r.
+
+    Attributes:
+        languages: L codes.
+        seeds: S draws, ascending.
+        metric: its name in the file.
+        inverted: the values are made of 1 - e.
+        gains: values are P(i+j) - P(i), the diagonal unknown; otherwise they are scores of i under condition j.
+        values: (L, L) mean over seeds; NaN where it is not known.
+        se: (L, L) standard error of the mean over (paired) seeds; NaN with fewer than two.
+        count: (L, L) seeds.
+    """
+
+    languages: tuple[str, ...]
+    seeds: tuple[int, ...]
+    metric: str
+    inverted: bool
+    gains: bool
+    values: Floats
+    se: Floats
+    count: Ints
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What was read: scores over seeds, a given matrix or raw values, and what is known beside them."""
+
+    content: Scores | GivenMatrix | RawMatrix
+    plan: Plan
+    provenance: Provenance
+    holes: tuple[Hole, ...] = ()
+
+
+def scores_from(frame: "pd.DataFrame", codes: tuple[str, ...], seeds: tuple[int, ...], inverted: bool) -> Scores:
+    """Puts each row's value at its place.
 
     Args:
-        folder: holds `scores.parquet`.
-        plan: what the grid says, for the languages and their order; without it every language found counts.
-        metric: another metric than the primary one.
-
-    Raises:
-        UserError: no scores, a column missing, an unknown metric, a value that is no number, a score twice.
+        frame: columns role, language, donor, seed, metric and value; every place at most once.
+        codes: the languages, which hold all of the frame's.
+        seeds: ascending, all of the frame's.
+        inverted: values are error rates e, held as 1 - e.
     """
-    path = Store(folder).scores_path
-    frame = _one_metric(_read_table(path), path, metric)
-    if plan.languages:
-        frame = frame[frame["language"].isin(plan.languages) & frame["donor"].isin([*plan.languages, ""])]
-    _check_rows(frame, path)
-    codes = plan.languages or tuple(sorted({*frame["language"], *frame["donor"]} - {""}))
-    seeds = tuple(sorted(int(seed) for seed in frame["seed"].unique()))
-    inverted = not bool(frame["higher_is_better"].iloc[0])
-    scores = _arrays(frame, codes, seeds, inverted)
-    return scores, _provenance(frame, folder, path)
-
-
-def read_plan(folder: Path) -> Plan:
-    """Reads what the analysis needs of a resolved grid; a folder without one gives an empty plan named after it.
-
-    Raises:
-        UserError: the file is no TOML.
-    """
-    path = Store(folder).grid_path
-    if not path.is_file():
-        return Plan(name=folder.resolve().name)
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not TOML: {error}") from None
-    exclude = table.get("exclude", {})
-    evaluate, seeds = table.get("evaluate", ""), table.get("seeds", ())
-    return Plan(
-        name=str(table.get("name", folder.resolve().name)),
-        task=str(table.get("task", "")),
-        corpus=str(table.get("corpus", "")),
-        blocks=str(table.get("blocks", "")),
-        evaluate=evaluate if isinstance(evaluate, str) else ", ".join(map(str, evaluate)),
-        samples=table.get("samples"),
-        languages=tuple(code for code in table.get("languages", ()) if code not in exclude),
-        seeds=tuple(range(seeds) if isinstance(seeds, int) else seeds),
-        exclude=tuple(Exclusion(code, str(reason)) for code, reason in exclude.items()),
-        matrix=table.get("mode", "matrix") == "matrix",
-    )
+    place: Mapping[str, int] = {code: position for position, code in enumerate(codes)}
+    n, s = len(codes), len(seeds)
+    arrays = {"base": np.full((n, s), np.nan), "self": np.full((n, s), np.nan), "cross": np.full((n, n, s), np.nan)}
+    value = frame["value"].to_numpy(dtype=np.float64)
+    value = 1 - value if inverted else value
+    target = frame["language"].map(place).to_numpy(dtype=np.int64)
+    donor = frame["donor"].map(place).fillna(0).to_numpy(dtype=np.int64)
+    seed = np.searchsorted(seeds, frame["seed"].to_numpy())
+    for role in ROLES:
+        row = (frame["role"] == role).to_numpy()
+        at: Any = (target[row], donor[row], seed[row]) if role == "cross" else (target[row], seed[row])
+        arrays[role][at] = value[row]
+    return Scores(codes, seeds, str(frame["metric"].iloc[0]), inverted, arrays["base"], arrays["self"], arrays["cross"])
 
 
 def holes(scores: Scores, plan: Plan) -> tuple[Hole, ...]:
@@ -199,90 +222,3 @@ def sha256_of(path: Path) -> str:
     """The file's SHA-256, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _read_table(path: Path) -> "pd.DataFrame":
-    """The rows without condition of base, self and cross trials, with those of `COLUMNS` that there are."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if not path.is_file():
-        raise UserError(f"{str(path.parent)!r} has no {path.name}; give a results folder or a square matrix CSV")
-    try:
-        there = pq.read_schema(path).names
-        missing = sorted({*COLUMNS[:10]} - {*there})
-        if missing:
-            raise UserError(f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}")
-        wanted = [("condition", "=", ""), ("role", "in", list(ROLES))]
-        table = pq.read_table(path, columns=[c for c in COLUMNS if c in there], filters=wanted)
-        frame: pd.DataFrame = table.to_pandas()
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"cannot read {str(path)!r}: {error}") from None
-    if frame.empty:
-        raise UserError(f"{path} has no score of a {', '.join(ROLES[:2])} or {ROLES[2]} trial; nothing to analyse yet")
-    return frame
-
-
-def _one_metric(frame: "pd.DataFrame", path: Path, metric: str | None) -> "pd.DataFrame":
-    """The rows of the metric asked for, or of the primary one."""
-    if metric is not None:
-        if metric not in set(frame["metric"]):
-            raise unknown("metric", metric, frame["metric"].unique())
-        return frame[frame["metric"] == metric]
-    frame = frame[frame["primary"].astype(bool)]
-    names = sorted(frame["metric"].unique())
-    if len(names) != 1:
-        raise UserError(f"{path} has {len(names)} primary metrics ({', '.join(names)}); choose one with --metric")
-    return frame
-
-
-def _check_rows(frame: "pd.DataFrame", path: Path) -> None:
-    """Refuses what has no meaning: no row, a value that is no number, two directions, a score twice."""
-    if frame.empty:
-        raise UserError(f"{path} has no score of the grid's languages")
-    bad = frame[~np.isfinite(frame["value"].astype(float))]
-    if len(bad):
-        trial, name = bad["trial"].iloc[0], bad["metric"].iloc[0]
-        raise UserError(f"{path}: trial {trial!r} has a {name} that is no finite number")
-    if frame["higher_is_better"].nunique() != 1:
-        raise UserError(f"{path}: {frame['metric'].iloc[0]} is marked both as higher and as lower is better")
-    twice = frame[frame.duplicated(["role", "language", "donor", "seed"], keep=False)]
-    if len(twice):
-        first = twice.iloc[0]
-        what = f"{first['role']} score of {first['language']!r} (donor {first['donor']!r}, seed {first['seed']})"
-        trials = ", ".join(map(repr, sorted(twice["trial"].unique())[:2]))
-        raise UserError(f"{path} has the {what} more than once: trials {trials}")
-
-
-def _arrays(frame: "pd.DataFrame", codes: tuple[str, ...], seeds: tuple[int, ...], inverted: bool) -> Scores:
-    """Puts each row's value at its place."""
-    place: Mapping[str, int] = {code: position for position, code in enumerate(codes)}
-    n, s = len(codes), len(seeds)
-    arrays = {"base": np.full((n, s), np.nan), "self": np.full((n, s), np.nan), "cross": np.full((n, n, s), np.nan)}
-    value = frame["value"].to_numpy(dtype=np.float64)
-    value = 1 - value if inverted else value
-    target = frame["language"].map(place).to_numpy(dtype=np.int64)
-    donor = frame["donor"].map(place).fillna(0).to_numpy(dtype=np.int64)
-    seed = np.searchsorted(seeds, frame["seed"].to_numpy())
-    for role in ROLES:
-        row = (frame["role"] == role).to_numpy()
-        at: Any = (target[row], donor[row], seed[row]) if role == "cross" else (target[row], seed[row])
-        arrays[role][at] = value[row]
-    return Scores(codes, seeds, str(frame["metric"].iloc[0]), inverted, arrays["base"], arrays["self"], arrays["cross"])
-
-
-def _provenance(frame: "pd.DataFrame", folder: Path, path: Path) -> Provenance:
-    """The hashes, versions and sizes found in the rows used."""
-
-    def values(column: str) -> tuple[str, ...]:
-        return tuple(sorted(map(str, frame[column].dropna().unique()))) if column in frame else ()
-
-    def span(column: str) -> tuple[int, int] | None:
-        known = frame[column].dropna() if column in frame else ()
-        return (int(min(known)), int(max(known))) if len(known) else None
-
-    return Provenance(
-        source=folder, file=path.name, sha256=sha256_of(path),
-        config_sha=values("config_sha"), data_sha=values("data_sha"), code_version=values("code_version"),
-        device=values("device"), n_train=span("n_train"), n_test=span("n_test"),
-    )  # fmt: skip

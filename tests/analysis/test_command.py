@@ -19,7 +19,7 @@ CONTRACT = ("metric", "n", "rfd", "relative_asymmetry", "average_row_cosine", "p
             "intra_family_positive_mass", "intra_family_positive_cells", "intra_family_positive_rate", "rms",
             "median_se", "mean_se", "undefined_cells", "missing_cells")  # fmt: skip
 FILES = ("summary.json", "matrix.csv", "cells.parquet", "holes.csv", "heatmap.pdf", "heatmap.svg", "heatmap.png",
-         "report.html")  # fmt: skip
+         "report.html", "recipe.json")  # fmt: skip
 
 
 def test_a_results_folder_gives_every_file_beside_its_scores(tmp_path, capsys):
@@ -95,7 +95,7 @@ def test_running_twice_gives_the_same_files(tmp_path):
         (["empty"], "'empty' has no scores.parquet"),
         (["some/scores.parquet"], "give its folder"),
         (["bad.csv"], "not square"),
-        (["good.csv", "--metric", "eer"], "--metric eer needs a results folder"),
+        (["good.csv", "--metric", "eer"], "--metric eer needs a results folder or a scores CSV"),
         (["good.csv", "--families", "none.csv"], "cannot read families file 'none.csv'"),
         (["good.csv", *FAMILIES, "--out", "bad.csv"], "cannot write into 'bad.csv'"),
     ],

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from analysis.analyse import analyse
-from analysis.scores import COLUMNS, Hole, holes, read_plan, read_scores
+from analysis.folders import COLUMNS, read_folders, read_plan
+from analysis.scores import Hole, Scores
 from engine.store import SCORES_SCHEMA
 from grids.errors import UserError
 from tests.analysis.factories import Folder, results, row, rows, truth
@@ -15,7 +16,9 @@ FAMILIES = Path(__file__).parents[1] / "data" / "families.csv"
 
 
 def read(folder: Path, metric: str | None = None):
-    return read_scores(folder, read_plan(folder), metric)
+    source = read_folders([folder], metric)
+    assert isinstance(source.content, Scores)
+    return source.content, source.provenance
 
 
 def test_holes_are_listed_and_nothing_is_filled_in(tmp_path):
@@ -28,8 +31,7 @@ def test_holes_are_listed_and_nothing_is_filled_in(tmp_path):
         | ((frame.role == "self") & (frame.language == b) & (frame.seed == 2))
     )
     folder = results(tmp_path, planted, Folder(grid={"seeds": [0, 1, 2, 7]}), frame[~gone])
-    scores, _ = read(folder)
-    found = holes(scores, read_plan(folder))
+    found = read_folders([folder]).holes
     expected = {Hole("cross", a, b, 1), Hole("base", c, "", 0), Hole("self", b, b, 2)}
     expected |= {Hole("base", code, "", 7) for code in planted.codes}
     expected |= {Hole("self", code, code, 7) for code in planted.codes}
@@ -42,7 +44,7 @@ def test_holes_are_listed_and_nothing_is_filled_in(tmp_path):
 
 def test_a_complete_folder_has_no_hole(tmp_path):
     folder = results(tmp_path, truth(3))
-    assert holes(read(folder)[0], read_plan(folder)) == ()
+    assert read_folders([folder]).holes == ()
 
 
 def test_a_language_without_any_score_is_all_holes_and_its_cells_are_missing(tmp_path):
@@ -99,12 +101,12 @@ def test_a_folder_without_a_grid_takes_the_languages_it_finds(tmp_path):
     scores, _ = read(folder)
     assert scores.languages == tuple(sorted(planted.codes))
     assert read_plan(folder).name == "mine"
-    assert holes(scores, read_plan(folder)) == ()
+    assert read_folders([folder]).holes == ()
 
 
 def test_a_grid_that_lists_mixtures_expects_no_matrix(tmp_path):
     folder = results(tmp_path, truth(2), Folder(seeds=[0], grid={"mode": "list", "seeds": [0, 1, 2]}))
-    assert holes(read(folder)[0], read_plan(folder)) == ()
+    assert read_folders([folder]).holes == ()
 
 
 def test_the_columns_read_are_columns_that_the_store_writes():

@@ -1,0 +1,212 @@
+"""Reads results folders (`scores.parquet`, `grid.toml`, `identity.json`): one, one that is still filling, or several.
+
+Of the rows of base, self and cross trials without condition it makes `Scores`; without any self run it makes a
+`RawMatrix` (`analysis.raw`). Several folders are merged if they hold one experiment, and refused with the reason if
+not. Other roles (zero-shot, third languages, fractions) are not read here.
+"""
+
+import hashlib
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis.merge import check_one_experiment, merged_plan, one_row_a_score
+from analysis.raw import raw_from
+from analysis.scores import ROLES, Exclusion, Part, Plan, Provenance, Source, holes, scores_from, sha256_of
+from engine.store import Store
+from grids.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NEEDED = ("trial", "role", "donor", "seed", "language", "metric", "condition", "primary", "value", "higher_is_better")
+COLUMNS = (*NEEDED, "mixture", "samples", "n_train", "n_test", "device", "config_sha", "data_sha", "code_version")
+RAW_ROLES = (*ROLES, "untouched")
+
+
+def read_folders(folders: Sequence[Path], metric: str | None = None) -> Source:
+    """Reads one results folder, or several that hold parts of one experiment.
+
+    Args:
+        folders: each holds `scores.parquet`, or the result files that it is made of.
+        metric: another metric than the primary one.
+
+    Raises:
+        UserError: no scores, a column missing, an unknown metric, a value that is no number, a score twice, folders
+            that don't belong together, or a learning curve.
+    """
+    plans = [read_plan(folder) for folder in folders]
+    check_one_experiment(folders, plans)
+    plan = merged_plan(plans)
+    if plan.curve:
+        raise UserError(f"{str(folders[0])!r} holds learning curves; read it with python -m analysis.interval")
+    expected = plan.matrix and bool(plan.languages)  # a matrix that still lacks its self runs is none without self-gain
+    frame = read_rows(folders, plan) if expected else read_rows(folders, plan, RAW_ROLES, conditions=True)
+    plain = frame[(frame["condition"] == "") & frame["role"].isin(ROLES)]
+    raw = not expected and not (plain["role"] == "self").any()
+    frame = frame if raw else plain
+    frame = one_metric(frame, metric, folders)
+    if plan.languages:
+        frame = frame[frame["language"].isin(plan.languages) & frame["donor"].isin([*plan.languages, ""])]
+    check_rows(frame, folders)
+    provenance = provenance_of(frame, folders)
+    if raw:
+        return Source(raw_from(frame, plan), plan, provenance)
+    codes = plan.languages or tuple(sorted({*frame["language"], *frame["donor"]} - {""}))
+    seeds = tuple(sorted(int(seed) for seed in frame["seed"].unique()))
+    scores = scores_from(frame, codes, seeds, inverted=not bool(frame["higher_is_better"].iloc[0]))
+    return Source(scores, plan, provenance, holes(scores, plan))
+
+
+def read_plan(folder: Path) -> Plan:
+    """Reads what the analysis needs of a resolved grid; a folder without one gives an empty plan named after it.
+
+    Raises:
+        UserError: the file is no TOML.
+    """
+    path = Store(folder).grid_path
+    if not path.is_file():
+        return Plan(name=folder.resolve().name)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not TOML: {error}") from None
+    exclude = table.get("exclude", {})
+    evaluate, seeds, mode = table.get("evaluate", ""), table.get("seeds", ()), table.get("mode", "matrix")
+    return Plan(
+        name=str(table.get("name", folder.resolve().name)),
+        task=str(table.get("task", "")),
+        corpus=str(table.get("corpus", "")),
+        blocks=str(table.get("blocks", "")),
+        evaluate=evaluate if isinstance(evaluate, str) else ", ".join(map(str, evaluate)),
+        samples=table.get("samples") or None,
+        languages=tuple(code for code in table.get("languages", ()) if code not in exclude),
+        seeds=tuple(range(seeds) if isinstance(seeds, int) else seeds),
+        exclude=tuple(Exclusion(code, str(reason)) for code, reason in exclude.items()),
+        matrix=mode == "matrix",
+        curve=mode == "curve",
+        sizes=tuple(table.get("sizes", ())),
+    )
+
+
+def read_rows(
+    folders: Sequence[Path], plan: Plan, roles: Sequence[str] = ROLES, *, conditions: bool = False
+) -> "pd.DataFrame":
+    """The rows of these roles in all folders, each score once, with those of `COLUMNS` that there are.
+
+    Args:
+        folders: results folders.
+        plan: says N, with which new result files enter the table.
+        roles: to read.
+        conditions: read scores under a condition too.
+
+    Raises:
+        UserError: a folder has no scores, its table can't be read, or two folders disagree.
+    """
+    import pandas as pd
+
+    frames = [_read_one(folder, plan, roles, conditions) for folder in folders]
+    identified = all(Store(folder).identity_path.is_file() for folder in folders)
+    frame = frames[0] if len(frames) == 1 else one_row_a_score(pd.concat(frames, ignore_index=True), identified)
+    if frame.empty:
+        wanted = f"{', '.join(roles[:-1])} or {roles[-1]}"
+        raise UserError(f"{_names(folders)} has no score of a {wanted} trial; nothing to analyse yet")
+    return frame
+
+
+def _read_one(folder: Path, plan: Plan, roles: Sequence[str], conditions: bool) -> "pd.DataFrame":
+    """The rows of one folder; result files that came since the table was written are entered into it first."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    store = Store(folder)
+    path = store.scores_path
+    if store.has_trials and store.grid_path.is_file():
+        try:
+            store.compact(plan.samples or 0)
+        except OSError as error:
+            raise UserError(f"cannot bring {str(path)!r} up to date with its trials: {error.strerror}") from None
+    if not path.is_file():
+        raise UserError(f"{str(folder)!r} has no {path.name}; give a results folder, a scores CSV or a matrix CSV")
+    try:
+        there = pq.read_schema(path).names
+        missing = sorted({*NEEDED} - {*there})
+        if missing:
+            raise UserError(f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}")
+        wanted: list[tuple[str, str, Any]] = [("role", "in", list(roles))]
+        wanted += [] if conditions else [("condition", "=", "")]
+        table = pq.read_table(path, columns=[c for c in COLUMNS if c in there], filters=wanted)
+        frame: pd.DataFrame = table.to_pandas()
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"cannot read {str(path)!r}: {error}") from None
+    return frame.assign(folder=str(folder))
+
+
+def one_metric(frame: "pd.DataFrame", metric: str | None, folders: Sequence[Path]) -> "pd.DataFrame":
+    """The rows of the metric asked for, or of the primary one.
+
+    Raises:
+        UserError: there is no such metric, or not one primary metric.
+    """
+    if metric is not None:
+        if metric not in set(frame["metric"]):
+            raise unknown("metric", metric, frame["metric"].unique())
+        return frame[frame["metric"] == metric]
+    frame = frame[frame["primary"].astype(bool)]
+    names = sorted(frame["metric"].unique())
+    if len(names) != 1:
+        many = f"{_names(folders)} has {len(names)} primary metrics ({', '.join(names)})"
+        raise UserError(f"{many}; choose one with --metric")
+    return frame
+
+
+def check_rows(frame: "pd.DataFrame", folders: Sequence[Path]) -> None:
+    """Refuses what has no meaning: no row, a value that is no number, two directions, a score twice.
+
+    Raises:
+        UserError: one of these.
+    """
+    where = _names(folders)
+    if frame.empty:
+        raise UserError(f"{where} has no score of the grid's languages")
+    bad = frame[~np.isfinite(frame["value"].astype(float))]
+    if len(bad):
+        trial, name = bad["trial"].iloc[0], bad["metric"].iloc[0]
+        raise UserError(f"{where}: trial {trial!r} has a {name} that is no finite number")
+    if frame["higher_is_better"].nunique() != 1:
+        raise UserError(f"{where}: {frame['metric'].iloc[0]} is marked both as higher and as lower is better")
+    place = [name for name in ("role", "language", "donor", "seed", "condition", "samples") if name in frame]
+    twice = frame[frame.duplicated(place, keep=False)]
+    if len(twice):
+        first = twice.iloc[0]
+        what = f"{first['role']} score of {first['language']!r} (donor {first['donor']!r}, seed {first['seed']})"
+        trials = ", ".join(map(repr, sorted(twice["trial"].unique())[:2]))
+        raise UserError(f"{where} has the {what} more than once: trials {trials}")
+
+
+def provenance_of(frame: "pd.DataFrame", folders: Sequence[Path]) -> Provenance:
+    """The hashes, versions and sizes found in the rows used."""
+
+    def values(column: str) -> tuple[str, ...]:
+        return tuple(sorted(map(str, frame[column].dropna().unique()))) if column in frame else ()
+
+    def span(column: str) -> tuple[int, int] | None:
+        known = frame[column].dropna() if column in frame else ()
+        return (int(min(known)), int(max(known))) if len(known) else None
+
+    parts = tuple(Part(folder, sha256_of(Store(folder).scores_path)) for folder in folders)
+    together = hashlib.sha256("".join(part.sha256 for part in parts).encode()).hexdigest()
+    return Provenance(
+        source=folders[0], file=Store(folders[0]).scores_path.name,
+        sha256=parts[0].sha256 if len(parts) == 1 else together,
+        config_sha=values("config_sha"), data_sha=values("data_sha"), code_version=values("code_version"),
+        device=values("device"), n_train=span("n_train"), n_test=span("n_test"), parts=parts,
+    )  # fmt: skip
+
+
+def _names(folders: Sequence[Path]) -> str:
+    """The folders as a message names them."""
+    return " + ".join(str(Store(folder).scores_path) for folder in folders)
