@@ -92,8 +92,10 @@ def rms(found: Evidence) -> Beside:
 
 
 def average_row_cosine(found: Evidence) -> Beside:
-    """Noise floor, corrected value, interval, ceiling."""
-    return replace(_corrected(found, COSINE), ceiling=row_cosine_ceiling(found.cltm))
+    """Noise floor, corrected value, interval (no cosine lies beyond 1), ceiling."""
+    plain = _corrected(found, COSINE)
+    upper = None if plain.upper is None else min(plain.upper, 1.0)
+    return replace(plain, upper=upper, ceiling=row_cosine_ceiling(found.cltm))
 
 
 def row_correlation(found: Evidence) -> Beside:
