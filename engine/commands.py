@@ -60,7 +60,7 @@ def _run_settled(job: Job, console: Console) -> int:
         console.print("interrupted; what is finished is kept, and the same command continues")
         raise
     finally:
-        job.store.compact(job.grid.samples)
+        _compact(job)
     return _report_holes(job, console)
 
 
@@ -196,6 +196,18 @@ def _report_holes(job: Job, console: Console) -> int:
     for failure in [failure for failure in job.store.failures() if failure.slug in missing][:20]:
         console.print(f"  {failure.slug}: {failure.cause} ({failure.path})")
     return EXIT_HOLES
+
+
+def _compact(job: Job) -> None:
+    """Brings `scores.parquet` up to date.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        job.store.compact(job.grid.samples)
+    except OSError as error:
+        raise UserError(f"cannot write to the results folder {str(job.results)!r}: {error.strerror}") from None
 
 
 def _print_rest(job: Job, console: Console) -> None:

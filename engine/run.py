@@ -7,6 +7,7 @@ group of DDP workers.
 A Tuner returns normally with failed trials, so nothing here believes it: done means that the grid has no holes.
 """
 
+import errno
 import logging
 import os
 import shutil
@@ -28,8 +29,10 @@ from engine.plan import Pending
 from engine.progress import Progress
 from engine.store import Result
 from grids.errors import UserError
+from grids.files import is_full
 
 logger = logging.getLogger(__name__)
+LEAST_FREE_BYTES = 64 * 1024  # less on the results' disk ends a run
 OBJECT_STORE_BYTES = 256 * 1024**2  # paths travel, arrays do not
 WAITING = {
     "CPU": 0.0,
@@ -61,7 +64,7 @@ def run_pending(job: Job, pending: tuple[Pending, ...], progress: Progress) -> N
             try:
                 _tune(job, pending[start : start + size], progress, scratch, concurrent)
             except Exception as error:  # of Ray's own: what is finished is kept, the rest is a hole that is reported
-                logger.error("Ray stopped: %s: %s", type(error).__name__, error)
+                logger.error("the run stopped: %s: %s", type(error).__name__, error)
                 return
 
 
@@ -120,7 +123,7 @@ def _run_in_actor(config: dict[str, Any], job: Job, chunk: tuple[Pending, ...], 
     except Exception as error:
         with suppress(OSError):  # a full disk must not hide the cause
             job.store.write_failure(pending.trial, traceback.format_exc())
-        if isinstance(error, (UserError, FloatingPointError)):
+        if isinstance(error, (UserError, FloatingPointError)) or is_full(error):
             return {"done": 0}  # it would fail again
         raise
     return {"done": 1}
@@ -157,6 +160,8 @@ class _Watch(tune.Callback):
         """A trial has stored its result."""
         item = self._chunk[trial.config["number"]]
         result = self._store.read(item.trial)
+        if result is None and shutil.disk_usage(self._store.folder).free < LEAST_FREE_BYTES:
+            raise OSError(errno.ENOSPC, f"no space left in {self._store.folder}")  # no other trial could be kept
         if result is not None and result.languages >= set(item.languages):
             self._progress.finished(result)
         else:
@@ -189,7 +194,7 @@ def _concurrent_trials(job: Job, cluster: dict[str, float]) -> int:
 @contextmanager
 def _ray() -> Iterator[None]:
     """Ray on the cluster at RAY_ADDRESS, or on this machine alone. Never joins a Ray that it was not told of."""
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # a trial's failure is kept in its file and reported by us
     address = os.environ.get("RAY_ADDRESS")
     if address:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)

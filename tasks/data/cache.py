@@ -16,6 +16,7 @@ import platformdirs
 import soundfile
 
 from grids.errors import UserError
+from grids.files import is_full
 
 LEFTOVER_SECONDS = 24 * 3600
 
@@ -106,8 +107,7 @@ def explained(what: str, folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, soundfile.LibsndfileError) as error:
-        number = getattr(error, "errno", errno.ENOSPC)  # libsndfile fails without a number when the disk is full
-        full = number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        full = is_full(error) or not isinstance(error, OSError)  # libsndfile fails without a number on a full disk
         reason = "no space left (an hour of audio takes 115 MB)" if full else getattr(error, "strerror", str(error))
         hint = "the environment variable CLTM_CACHE names another folder"
         raise UserError(f"cannot write {what} to {folder}: {reason}; {hint}") from error
