@@ -7,6 +7,7 @@ from pathlib import Path
 from analysis.beside import evidence
 from analysis.diagnostics import LanguageRow, Value, language_rows
 from analysis.families import families_of
+from analysis.findings import Findings
 from analysis.inference import CellTests
 from analysis.item_noise import ItemNoise, item_noise
 from analysis.matrix import CLTM, Status, from_scores, from_values
@@ -35,6 +36,7 @@ class Analysis:
         noise: the test set's part of the errors; None where no predictions were kept.
         profile: "paper" if nothing but the published definitions was asked for.
         tests: of every cell; None for a bare matrix and in the profile "paper".
+        findings: decomposition, distance tests and graph; None where nobody asked.
     """
 
     cltm: CLTM
@@ -47,6 +49,7 @@ class Analysis:
     noise: ItemNoise | None = None
     profile: Profile = "recommended"
     tests: CellTests | None = None
+    findings: Findings | None = None
 
 
 def analyse(source: Path | Sequence[Path], families: Path | None = None, metric: str | None = None) -> Analysis:

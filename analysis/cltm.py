@@ -6,7 +6,8 @@
 
 Results folders and a CSV of scores give the matrix with intervals, a bare square CSV (rows targets, columns donors) its
 aggregates, scores without any self run a summary of their own (`analysis.raw`).
-Written are the matrix, every cell, a summary, the missing scores, the figure and one self-contained report.
+Written are the matrix, every cell, a summary, the structure, the missing scores, figures, LaTeX tables and one
+self-contained report.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from grids.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
     from analysis.analyse import Analysis
+    from analysis.figures import Drawn
     from analysis.scores import Source
 
 FEWEST_DRAWS = 50
@@ -48,6 +50,10 @@ def _parser() -> argparse.ArgumentParser:
                         help="paper: the published definitions alone, with no errors, tests or chance")  # fmt: skip
     parser.add_argument("--resample-languages", type=_draws, metavar="N", default=0,
                         help="draw languages N times with replacement, for intervals over languages")  # fmt: skip
+    parser.add_argument("--distance", type=_named_file, metavar="NAME=FILE", action="append", default=[],
+                        help="a square CSV of distances, tested beside the built-in ones; may be repeated")  # fmt: skip
+    parser.add_argument("--no-structure", action="store_true",
+                        help="leave out decomposition, distance tests, graph and their figures")  # fmt: skip
     parser.add_argument("--no-test-noise", action="store_true",
                         help="leave out the bootstrap of test speakers, which kept predictions allow")  # fmt: skip
     return parser
@@ -76,16 +82,32 @@ def compute(options: argparse.Namespace) -> "Analysis | Source":
     Raises:
         UserError: the source or an option can't be used.
     """
+    from dataclasses import replace
+
     from analysis.analyse import analyse_source
+    from analysis.findings import findings, top_families
     from analysis.scores import RawMatrix
     from analysis.sources import read_source
 
     source = read_source(options.source, options.metric)
     if isinstance(source.content, RawMatrix):
         return source
-    return analyse_source(
+    analysis = analyse_source(
         source, options.families, not options.no_test_noise, options.profile, options.resample_languages
     )
+    if options.no_structure or options.profile == "paper":
+        return analysis
+    cltm = analysis.cltm
+    families = cltm.families if options.families else top_families(cltm.languages)
+    return replace(analysis, findings=findings(cltm, analysis.tests, families, options.distance))
+
+
+def _named_file(text: str) -> tuple[str, Path]:
+    """The parts of "name=file"."""
+    name, _, file = (part.strip() for part in text.partition("="))
+    if not name or not file:
+        raise argparse.ArgumentTypeError(f"got {text!r}; name=file is needed, e.g. syntax=syntax.csv")
+    return name, Path(file).expanduser()
 
 
 def _draws(text: str) -> int:
@@ -122,20 +144,34 @@ def _print_raw(source: "Source", paths: Sequence[Path]) -> None:
 
 
 def write(analysis: "Analysis", out: Path) -> tuple[Path, ...]:
-    """Writes tables, figure and report into a folder.
+    """Writes tables, figures and report into a folder.
 
     Raises:
         UserError: the folder can't be written.
     """
+    from analysis.latex import write_latex
     from analysis.output import write_tables
     from analysis.plots import write_heatmap
     from analysis.report import write_report
 
     try:
         out.mkdir(parents=True, exist_ok=True)
-        return (*write_tables(analysis, out), *write_heatmap(analysis, out), write_report(analysis, out))
+        tables, heatmap = write_tables(analysis, out), write_heatmap(analysis, out)
+        drawn = _write_figures(analysis, out)
+        report = write_report(analysis, out, drawn)
+        return (*tables, *heatmap, *drawn.paths, *write_latex(analysis, out), report)
     except OSError as error:
         raise UserError(f"cannot write into {str(out)!r}: {error.strerror or error}") from None
+
+
+def _write_figures(analysis: "Analysis", out: Path) -> "Drawn":
+    """The figures of structure, if it was computed."""
+    from analysis.figures import Drawn, write_figures
+
+    found, cltm = analysis.findings, analysis.cltm
+    if found is None:
+        return Drawn((), ())
+    return write_figures(cltm.values, cltm.languages, cltm.families, found.structure, found.graph, out)
 
 
 def _default_out(sources: Sequence[Path]) -> Path:
@@ -145,6 +181,15 @@ def _default_out(sources: Sequence[Path]) -> Path:
     return Path("+".join(source.resolve().stem for source in sources) + "-analysis")
 
 
+def _files(paths: Sequence[Path]) -> str:
+    """The names of files, those of one stem together: heatmap.pdf|svg|png."""
+    suffixes: dict[str, list[str]] = {}
+    for path in paths:
+        folder = "" if path.parent == paths[0].parent else f"{path.parent.name}/"
+        suffixes.setdefault(folder + path.stem, []).append(path.suffix[1:])
+    return ", ".join(f"{stem}.{'|'.join(endings)}" for stem, endings in suffixes.items())
+
+
 def _print_summary(analysis: "Analysis", paths: Sequence[Path]) -> None:
     """The aggregates, the notes and the paths; a table on a terminal, plain lines elsewhere."""
     from analysis.report import headline, printed
@@ -152,7 +197,7 @@ def _print_summary(analysis: "Analysis", paths: Sequence[Path]) -> None:
 
     lines = [(value.aggregate.title, printed(value), beside_text(value)) for value in analysis.values]
     notes = [f"note: {note}" for note in analysis.notes]
-    written = f"written to {paths[0].parent}: {', '.join(path.name for path in paths)}"
+    written = f"written to {paths[0].parent}: {_files(paths)}"
     if not sys.stdout.isatty():
         width, wide = (max(len(line[k]) for line in lines) for k in (0, 1))
         table = [f"{title:<{width}}  {text:<{wide}}  {more}".rstrip() for title, text, more in lines]

@@ -13,6 +13,7 @@ from analysis.uncertainty import Floats, Ints, fieller, moments, t_quantile
 
 USABLE_G = 0.25  # the ratio's denominator is then at least twice what it needs to be bounded
 MIN_POINTS = 4  # for three parameters
+LEAST_SPAN = 1e-9  # of the means; what is smaller is rounding
 PAPER_GAIN, PAPER_SNR, PAPER_SLOPE = 0.05, 1.3, 0.05
 PAPER_STEPS, PAPER_SIGMA, PAPER_IQR = 200, 5.0, 1.5  # points of its grid in log N, Gaussian in steps, outlier fence
 
@@ -241,7 +242,7 @@ def fit(kind: str, sizes: Sequence[int], mean: Floats, se: Floats) -> Fit | None
     there = np.isfinite(mean)
     size, y, error = np.array(sizes, dtype=np.float64)[there], mean[there], se[there]
     span = float(np.ptp(y)) if y.size else 0.0
-    if len(y) < MIN_POINTS or span == 0:
+    if len(y) < MIN_POINTS or span < LEAST_SPAN:
         return None
     weights = error if bool((error > 0).all()) else None
     lower, upper, start = _bounds(kind, size, y, span)

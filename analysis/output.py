@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.analyse import Analysis
+from analysis.findings import STRUCTURE_FILE, findings_text
 from analysis.inference import cell_columns
 from analysis.item_noise import columns
 from analysis.matrix import CLTM, gain_interval
@@ -35,17 +36,19 @@ HASHES_LISTED = 20  # of the data: each set of languages has its own; the file's
 def write_tables(analysis: Analysis, out: Path) -> tuple[Path, ...]:
     """Writes the tables into `out`, which exists, and returns their paths."""
     cltm = analysis.cltm
-    texts = (
+    texts = [
         (SUMMARY_FILE, summary_text(analysis)),
         (MATRIX_FILE, matrix_text(cltm.languages, cltm.values)),
         (HOLES_FILE, holes_text(analysis.holes)),
-    )
+    ]
+    if analysis.findings:
+        texts.append((STRUCTURE_FILE, findings_text(analysis.findings)))
     for name, text in texts:
         write_atomically(out / name, text)
     with replacing(out / CELLS_FILE) as temporary:
         tested = cell_columns(analysis.tests) if analysis.tests else {}
         _write_cells(cltm, temporary, {**tested, **(columns(analysis.noise) if analysis.noise else {})})
-    return tuple(out / name for name in (SUMMARY_FILE, MATRIX_FILE, CELLS_FILE, HOLES_FILE))
+    return (*(out / name for name, _ in texts), out / CELLS_FILE)
 
 
 def summary_text(analysis: Analysis) -> str:

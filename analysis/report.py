@@ -4,6 +4,7 @@ The matrix is a table whose cells tell value, interval, seeds and status when po
 content policy inside the file forbids every request.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,14 +12,21 @@ import numpy as np
 
 from analysis.analyse import Analysis
 from analysis.diagnostics import LanguageRow, Value
+from analysis.figures import Drawn
+from analysis.inference import Call
 from analysis.matrix import CLTM, Status
 from analysis.output import HASHES_LISTED
 from analysis.palette import colour_limit, family_colours, family_order, hex_colour, ink
+from analysis.report_methods import methods
+from analysis.report_structure import structure_sections
+from analysis.summary import beside_text
 from analysis.uncertainty import CROSS
 from grids.files import write_atomically
 
 REPORT_FILE = "report.html"
 TEMPLATE = "report.html"
+NOTHING_DRAWN = Drawn((), ())
+MARKS = {Call.POSITIVE: "helps", Call.NEGATIVE: "hurts"}  # CSS classes of significant cells
 HOLES_SHOWN = 500  # in the report; holes.csv has all
 
 
@@ -43,14 +51,14 @@ class ReportRow:
     cells: tuple[ReportCell, ...]
 
 
-def write_report(analysis: Analysis, out: Path) -> Path:
-    """Writes the report into a folder and returns its path."""
-    text = render(analysis)
+def write_report(analysis: Analysis, out: Path, drawn: Drawn = NOTHING_DRAWN) -> Path:
+    """Writes the report into a folder and returns its path; `drawn` are the figures of structure."""
+    text = render(analysis, drawn)
     write_atomically(out / REPORT_FILE, text)
     return out / REPORT_FILE
 
 
-def render(analysis: Analysis) -> str:
+def render(analysis: Analysis, drawn: Drawn = NOTHING_DRAWN) -> str:
     """The report's HTML."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -63,12 +71,16 @@ def render(analysis: Analysis) -> str:
         lstrip_blocks=True,
     )
     environment.filters["number"] = number
-    rows = report_rows(analysis.cltm)
+    rows, found = report_rows(analysis), analysis.findings
     return environment.get_template(TEMPLATE).render(
         a=analysis, title=headline(analysis), rows=rows, donors=[(row.code, row.colour) for row in rows],
         limit=colour_limit(analysis.cltm.values[analysis.cltm.used]), gradient=gradient(),
         kinds=kinds(analysis.cltm),
-        values=[(value.aggregate, printed(value).replace("-", "\N{MINUS SIGN}")) for value in analysis.values],
+        values=[(value.aggregate, signed(printed(value)), signed(beside_text(value))) for value in analysis.values],
+        beside=any(value.beside.known() for value in analysis.values), methods=methods(analysis),
+        marked=any(cell.kind.endswith(tuple(MARKS.values())) for row in rows for cell in row.cells),
+        structure=structure_sections(found, drawn) if found else (),
+        structure_notes=(*found.notes, *drawn.notes) if found else (),
         families=[(name, colour) for name, colour in family_colours([row.family for row in rows]).items() if name],
         gains=[(row, gain_interval_text(row, analysis.cltm)) for row in analysis.rows],
         holes_shown=HOLES_SHOWN, hashes_listed=HASHES_LISTED,
@@ -98,6 +110,11 @@ def printed(value: Value) -> str:
     return f"{value.value:.3f}" if abs(value.value) < 1000 else f"{value.value:.4g}"
 
 
+def signed(text: str) -> str:
+    """Numbers in a text with real minus signs."""
+    return re.sub(r"(?<![\w)])-(?=\d)", "\N{MINUS SIGN}", text)
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """A number with a real minus sign; a dash where it is not known."""
     if value is None or not np.isfinite(value):
@@ -105,30 +122,36 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
-def report_rows(cltm: CLTM) -> tuple[ReportRow, ...]:
+def report_rows(analysis: Analysis) -> tuple[ReportRow, ...]:
     """The table's rows, families together."""
+    cltm = analysis.cltm
     order = family_order(cltm.families)
     colours, limit = family_colours([cltm.families[i] for i in order]), colour_limit(cltm.values[cltm.used])
     return tuple(
         ReportRow(cltm.languages[i], cltm.families[i], colours[cltm.families[i]],
-                  tuple(report_cell(cltm, i, j, limit) for j in order))
+                  tuple(report_cell(analysis, i, j, limit) for j in order))
         for i in order
     )  # fmt: skip
 
 
-def report_cell(cltm: CLTM, i: int, j: int, limit: float) -> ReportCell:
+def report_cell(analysis: Analysis, i: int, j: int, limit: float) -> ReportCell:
     """One cell of the table."""
+    cltm = analysis.cltm
     status, value = Status(str(cltm.status[i, j])), float(cltm.values[i, j])
-    tip = cell_tip(cltm, i, j, status)
+    tip = cell_tip(analysis, i, j, status)
+    call = Call(str(analysis.tests.gain.call[i, j])) if analysis.tests else Call.UNTESTED
+    mark = MARKS.get(call, "")
     if not np.isfinite(value):
-        return ReportCell("\N{MULTIPLICATION SIGN}" if status == Status.MISSING else "", "", "", status.value, tip)
+        kind = f"{status.value} {mark}".rstrip()
+        return ReportCell("\N{MULTIPLICATION SIGN}" if status == Status.MISSING else "", "", "", kind, tip)
     colour = hex_colour(value, limit)
     digits = 2 if abs(value) < 9.995 else 1
-    return ReportCell(number(value, digits), colour, ink(colour), "diagonal" if i == j else "", tip)
+    return ReportCell(number(value, digits), colour, ink(colour), "diagonal" if i == j else mark, tip)
 
 
-def cell_tip(cltm: CLTM, i: int, j: int, status: Status) -> str:
+def cell_tip(analysis: Analysis, i: int, j: int, status: Status) -> str:
     """What a cell says when pointed at."""
+    cltm = analysis.cltm
     target, donor = cltm.languages[i], cltm.languages[j]
     if i == j:
         gain = f"self-gain {number(float(cltm.self_gain[i]), 4)}, " if cltm.scores else ""
@@ -138,10 +161,16 @@ def cell_tip(cltm: CLTM, i: int, j: int, status: Status) -> str:
         parts.append(f"95 % [{number(float(cltm.lower[i, j]))}, {number(float(cltm.upper[i, j]))}]")
     if np.isfinite(cltm.se[i, j]):
         parts.append(f"SE {number(float(cltm.se[i, j]))}")
+    noise = analysis.noise
+    if noise is not None and np.isfinite(noise.r_lower[i, j]):
+        lower, upper = float(noise.r_lower[i, j]), float(noise.r_upper[i, j])
+        parts.append(f"by test speakers 95 % [{number(lower)}, {number(upper)}]")
     if cltm.scores:
         parts.append(f"gain {number(float(cltm.moments.x[i, j]), 4)}")
         count = int(cltm.moments.count[i, j, CROSS])
         parts.append(f"{count} seed{'s' * (count != 1)}")
+    if analysis.tests is not None and np.isfinite(analysis.tests.gain.q[i, j]):
+        parts.append(f"{analysis.tests.gain.call[i, j]} (q = {analysis.tests.gain.q[i, j]:.2g})")
     return ", ".join([*parts, _words(status)])
 
 

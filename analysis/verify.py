@@ -2,7 +2,7 @@
 
     python -m analysis.verify results/demo/analysis
 
-Compared are `summary.json`, `matrix.csv` and, where there is one, `cells.parquet`: every number, every status. The
+Compared are `summary.json`, `matrix.csv` and, where they are, `cells.parquet` and `structure.json`: every number. The
 report's options and sources come from `recipe.json` beside it; `--source` names the sources where they have moved.
 Exit status: 0 if everything agrees, 1 if something differs, 2 after a user's mistake. Not covered: figures and page.
 """
@@ -20,7 +20,7 @@ from grids.errors import one_line_errors
 
 RELATIVE, ABSOLUTE = 1e-9, 1e-12  # other machines sum in another order
 SHOWN = 40
-TABLES = ("summary.json", "matrix.csv", "cells.parquet")
+TABLES = ("summary.json", "matrix.csv", "cells.parquet", "structure.json")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

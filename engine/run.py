@@ -7,7 +7,6 @@ group of DDP workers.
 A Tuner returns normally with failed trials, so nothing here believes it: done means that the grid has no holes.
 """
 
-import errno
 import logging
 import os
 import shutil
@@ -66,6 +65,8 @@ def run_pending(job: Job, pending: tuple[Pending, ...], progress: Progress) -> N
             except Exception as error:  # of Ray's own: what is finished is kept, the rest is a hole that is reported
                 logger.error("the run stopped: %s: %s", type(error).__name__, error)
                 return
+            if _FullDisk(job.results).stop_all():
+                raise UserError(f"no space left in {str(job.results)!r}; what is finished is kept")
 
 
 def _tune(job: Job, pending: tuple[Pending, ...], progress: Progress, scratch: Path, concurrent: int) -> None:
@@ -94,6 +95,7 @@ def _tune(job: Job, pending: tuple[Pending, ...], progress: Progress, scratch: P
             name="tune",
             storage_path=str(scratch),
             verbose=0,
+            stop=_FullDisk(job.results),
             callbacks=[_Watch(job, pending, progress)],
             failure_config=tune.FailureConfig(max_failures=resources.max_retries),
         ),
@@ -146,6 +148,21 @@ def _train_loop(config: dict[str, Any]) -> Result | None:
     return result
 
 
+class _FullDisk(tune.Stopper):
+    """Stops a run that could not keep another trial."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """No single trial is stopped."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether the results' disk is full."""
+        return shutil.disk_usage(self._folder).free < LEAST_FREE_BYTES
+
+
 class _Watch(tune.Callback):
     """Tells the progress display how trials end."""
 
@@ -160,8 +177,6 @@ class _Watch(tune.Callback):
         """A trial has stored its result."""
         item = self._chunk[trial.config["number"]]
         result = self._store.read(item.trial)
-        if result is None and shutil.disk_usage(self._store.folder).free < LEAST_FREE_BYTES:
-            raise OSError(errno.ENOSPC, f"no space left in {self._store.folder}")  # no other trial could be kept
         if result is not None and result.languages >= set(item.languages):
             self._progress.finished(result)
         else:

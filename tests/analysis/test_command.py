@@ -19,7 +19,9 @@ CONTRACT = ("metric", "n", "rfd", "relative_asymmetry", "average_row_cosine", "p
             "intra_family_positive_mass", "intra_family_positive_cells", "intra_family_positive_rate", "rms",
             "median_se", "mean_se", "undefined_cells", "missing_cells")  # fmt: skip
 FILES = ("summary.json", "matrix.csv", "cells.parquet", "holes.csv", "heatmap.pdf", "heatmap.svg", "heatmap.png",
-         "report.html", "recipe.json")  # fmt: skip
+         "report.html", "recipe.json", "structure.json", "tables",
+         *(f"{stem}_{width}.{suffix}" for stem in ("components", "map", "scores") for width in ("1col", "2col")
+           for suffix in ("pdf", "svg", "png")))  # fmt: skip
 
 
 def test_a_results_folder_gives_every_file_beside_its_scores(tmp_path, capsys):
@@ -83,9 +85,9 @@ def test_holes_are_written_and_nulls_are_valid_json(tmp_path):
 def test_running_twice_gives_the_same_files(tmp_path):
     folder = results(tmp_path, truth(3), Folder(noise=0.01))
     main([str(folder), *FAMILIES])
-    first = {path.name: path.read_bytes() for path in (folder / "analysis").iterdir()}
+    first = {path.name: path.read_bytes() for path in (folder / "analysis").rglob("*.*")}
     main([str(folder), *FAMILIES])
-    assert first == {path.name: path.read_bytes() for path in (folder / "analysis").iterdir()}
+    assert first == {path.name: path.read_bytes() for path in (folder / "analysis").rglob("*.*")}
 
 
 @pytest.mark.parametrize(
