@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from analysis.beside import evidence
 from analysis.diagnostics import LanguageRow, Value, language_rows
 from analysis.families import families_of
@@ -11,13 +13,17 @@ from analysis.findings import Findings
 from analysis.inference import CellTests
 from analysis.item_noise import ItemNoise, item_noise
 from analysis.matrix import CLTM, Status, from_scores, from_values
+from analysis.metrics import Measured
 from analysis.scores import Hole, Plan, Provenance, RawMatrix, Scores, Source
 from analysis.sources import read_source
 from analysis.summary import Profile, summary
+from analysis.view import View, view
 from grids.errors import UserError
 
 FEW_SEEDS = 3
 FEW_TEST_ITEMS = 200
+WEAK_GAIN = 10  # standard errors
+WEAK_COVERAGE = "88 to 94 %"  # of true self-gains of 2 to 4 standard errors; tests/analysis/test_notes.py
 NAMES_IN_A_NOTE = 12
 
 
@@ -33,10 +39,12 @@ class Analysis:
         values: the aggregates.
         rows: one a language.
         notes: warnings, one sentence each.
+        view: which languages figures and tables show, in which order.
         noise: the test set's part of the errors; None where no predictions were kept.
         profile: "paper" if nothing but the published definitions was asked for.
         tests: of every cell; None for a bare matrix and in the profile "paper".
         findings: decomposition, distance tests and graph; None where nobody asked.
+        metrics: every metric of the same scores, this one too; none where nobody asked.
     """
 
     cltm: CLTM
@@ -46,10 +54,12 @@ class Analysis:
     values: tuple[Value, ...]
     rows: tuple[LanguageRow, ...]
     notes: tuple[str, ...]
+    view: View
     noise: ItemNoise | None = None
     profile: Profile = "recommended"
     tests: CellTests | None = None
     findings: Findings | None = None
+    metrics: tuple[Measured, ...] = ()
 
 
 def analyse(source: Path | Sequence[Path], families: Path | None = None, metric: str | None = None) -> Analysis:
@@ -94,19 +104,20 @@ def analyse_source(
         cltm = from_scores(content, known)
     else:
         cltm = from_values(content.languages, content.values, known)
-    notes = _notes(cltm, source.plan, source.provenance, source.holes)
+    noise = item_noise(source) if test_noise and profile == "recommended" else None
     found = evidence(cltm) if profile == "recommended" else None
     return Analysis(
         cltm, source.plan, source.provenance, source.holes,
-        values=summary(cltm, profile, found, language_draws), rows=language_rows(cltm), notes=notes,
-        noise=item_noise(source) if test_noise and profile == "recommended" else None,
+        values=summary(cltm, profile, found, language_draws), rows=language_rows(cltm),
+        notes=_notes(cltm, source, noise), view=view(cltm.languages, known), noise=noise,
         profile=profile, tests=found.tests if found else None,
     )  # fmt: skip
 
 
-def _notes(cltm: CLTM, plan: Plan, provenance: Provenance, missing: tuple[Hole, ...]) -> tuple[str, ...]:
+def _notes(cltm: CLTM, source: Source, noise: ItemNoise | None) -> tuple[str, ...]:
     """What a reader of the numbers must know, in the order of weight."""
-    return (*_cell_notes(cltm), *_seed_notes(cltm, plan, missing), *_source_notes(cltm, provenance))
+    seeds = _seed_notes(cltm, source.plan, source.holes)
+    return (*_cell_notes(cltm), *seeds, *_weak_notes(cltm), *_source_notes(cltm, source.provenance, noise))
 
 
 def _cell_notes(cltm: CLTM) -> list[str]:
@@ -149,14 +160,30 @@ def _seed_notes(cltm: CLTM, plan: Plan, missing: tuple[Hole, ...]) -> list[str]:
     return notes
 
 
-def _source_notes(cltm: CLTM, provenance: Provenance) -> list[str]:
+def _weak_notes(cltm: CLTM) -> list[str]:
+    """Rows whose intervals are defined and yet too narrow: few seeds, and a self-gain that is not far from 0."""
+    if cltm.scores is None or len(cltm.scores.seeds) > FEW_SEEDS:
+        return []
+    own = np.diag(cltm.moments.s_yy)
+    weak = (np.diag(cltm.status) == Status.DEFINED) & (cltm.self_gain < WEAK_GAIN * np.sqrt(own))
+    if not weak.any():
+        return []
+    targets = _names([code for code, one in zip(cltm.languages, weak, strict=True) if one])
+    return [f"{len(cltm.scores.seeds)} seeds and a self-gain below {WEAK_GAIN} of its standard errors (targets "
+            f"{targets}): simulated, such intervals cover {WEAK_COVERAGE}, not 95 %."]  # fmt: skip
+
+
+def _source_notes(cltm: CLTM, provenance: Provenance, noise: ItemNoise | None) -> list[str]:
     """Mixed configurations, small test sets, unknown families."""
     notes = []
     for what, found in (("configurations", provenance.config_sha), ("code versions", provenance.code_version)):
         if len(found) > 1:
             notes.append(f"The scores come from {len(found)} {what} ({_names(found)}).")
     if provenance.n_test and provenance.n_test[0] < FEW_TEST_ITEMS:
-        notes.append(f"The smallest test set has {provenance.n_test[0]} items; its own noise is not in the intervals.")
+        kept = int((noise.speakers > 0).sum()) if noise else 0
+        beside = f", but beside them, from the predictions kept of {kept} of {cltm.n} languages" if kept else ""
+        smallest = f"The smallest test set has {provenance.n_test[0]} items"
+        notes.append(f"{smallest}; its own noise is not in the intervals over seeds{beside}.")
     unknown = [code for code, family in zip(cltm.languages, cltm.families, strict=True) if not family]
     if unknown:
         notes.append(f"Family unknown, counted as a family of its own: {_names(unknown)}.")

@@ -2,7 +2,7 @@
 
     python -m analysis.cltm results/demo
     python -m analysis.cltm results/here results/there --out report
-    python -m analysis.cltm published.csv --families families.csv --out report
+    python -m analysis.cltm published.csv --families families.csv --out report --languages ca,es,eu --order cluster
 
 Results folders and a CSV of scores give the matrix with intervals, a bare square CSV (rows targets, columns donors) its
 aggregates, scores without any self run a summary of their own (`analysis.raw`).
@@ -22,17 +22,18 @@ if TYPE_CHECKING:
     from analysis.analyse import Analysis
     from analysis.figures import Drawn
     from analysis.scores import Source
+    from analysis.view import View
 
 FEWEST_DRAWS = 50
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status (0, or 2 after a user's mistake)."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     return one_line_errors(lambda: _run(options))
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m analysis.cltm",
@@ -46,6 +47,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--families", type=Path, metavar="FILE",
                         help="a CSV with columns code and family, in place of the built-in language table")  # fmt: skip
     parser.add_argument("--metric", metavar="NAME", help="another metric than the primary one")
+    parser.add_argument("--languages", type=_codes, metavar="ca,es",
+                        help="show these alone; statistics stay those of the whole matrix")  # fmt: skip
+    parser.add_argument("--order", choices=("family", "name", "grid", "cluster"), default="family",
+                        help="of rows and columns; grid: as in the source, cluster: alike side by side")  # fmt: skip
     parser.add_argument("--profile", choices=("recommended", "paper"), default="recommended",
                         help="paper: the published definitions alone, with no errors, tests or chance")  # fmt: skip
     parser.add_argument("--resample-languages", type=_draws, metavar="N", default=0,
@@ -61,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> int:
     """Computes, writes, and prints a short summary."""
-    from analysis.recipe import write_recipe
+    from analysis.recipe import record
     from analysis.scores import Source
 
     found = compute(options)
@@ -72,7 +77,7 @@ def _run(options: argparse.Namespace) -> int:
     else:
         paths = write(found, out)
         _print_summary(found, paths)
-    write_recipe(options, out)
+    record(parser(), options, out, paths)
     return 0
 
 
@@ -86,20 +91,46 @@ def compute(options: argparse.Namespace) -> "Analysis | Source":
 
     from analysis.analyse import analyse_source
     from analysis.findings import findings, top_families
+    from analysis.metrics import Measured, every_metric
     from analysis.scores import RawMatrix
     from analysis.sources import read_source
+    from analysis.view import chosen
 
     source = read_source(options.source, options.metric)
     if isinstance(source.content, RawMatrix):
+        if options.languages or options.order != "family":
+            raise UserError("without any self-gain the matrix is shown whole; leave out --languages and --order")
         return source
+    shown = chosen(source.content.languages, options.languages, source.plan.exclude)
     analysis = analyse_source(
         source, options.families, not options.no_test_noise, options.profile, options.resample_languages
     )
-    if options.no_structure or options.profile == "paper":
-        return analysis
     cltm = analysis.cltm
-    families = cltm.families if options.families else top_families(cltm.languages)
-    return replace(analysis, findings=findings(cltm, analysis.tests, families, options.distance))
+    done = Measured(cltm.metric, cltm, analysis.values)
+    analysis = replace(analysis, metrics=every_metric(options.source, options.families, options.profile, done))
+    if not options.no_structure and options.profile != "paper":
+        families = cltm.families if options.families else top_families(cltm.languages)
+        analysis = replace(analysis, findings=findings(cltm, analysis.tests, families, options.distance))
+    return replace(analysis, view=_view(analysis, shown, options.order))
+
+
+def _view(analysis: "Analysis", shown: Sequence[int], order: str) -> "View":
+    """The languages shown, in the order asked for; a tree that was not computed with the findings is made."""
+    from analysis.clusters import tree
+    from analysis.view import view
+
+    cltm, found, likeness = analysis.cltm, analysis.findings, None
+    if order == "cluster":
+        likeness = found.tree("both") if found else tree(cltm.values, cltm.languages)
+    return view(cltm.languages, cltm.families, order, shown, likeness)
+
+
+def _codes(text: str) -> list[str]:
+    """The parts of "ca,es,eu"."""
+    codes = [code.strip() for code in text.split(",") if code.strip()]
+    if not codes:
+        raise argparse.ArgumentTypeError(f"got {text!r}; codes with commas are needed, e.g. ca,es,eu")
+    return codes
 
 
 def _named_file(text: str) -> tuple[str, Path]:
@@ -115,6 +146,14 @@ def _draws(text: str) -> int:
     if not text.isdecimal() or int(text) < FEWEST_DRAWS:
         raise argparse.ArgumentTypeError(f"got {text!r}; a whole number from {FEWEST_DRAWS} on is needed")
     return int(text)
+
+
+def write_tables(found: "Analysis | Source", out: Path) -> tuple[Path, ...]:
+    """Writes the tables alone into `out`, which exists, and returns their paths."""
+    from analysis import output, raw_output
+    from analysis.scores import Source
+
+    return raw_output.write_raw_tables(found, out) if isinstance(found, Source) else output.write_tables(found, out)
 
 
 def write_raw(source: "Source", out: Path) -> tuple[Path, ...]:
@@ -171,7 +210,9 @@ def _write_figures(analysis: "Analysis", out: Path) -> "Drawn":
     found, cltm = analysis.findings, analysis.cltm
     if found is None:
         return Drawn((), ())
-    return write_figures(cltm.values, cltm.languages, cltm.families, found.structure, found.graph, out)
+    return write_figures(
+        cltm.values, cltm.languages, cltm.families, found.structure, found.graph, found.tree("both"), out
+    )
 
 
 def _default_out(sources: Sequence[Path]) -> Path:
@@ -192,8 +233,8 @@ def _files(paths: Sequence[Path]) -> str:
 
 def _print_summary(analysis: "Analysis", paths: Sequence[Path]) -> None:
     """The aggregates, the notes and the paths; a table on a terminal, plain lines elsewhere."""
-    from analysis.report import headline, printed
-    from analysis.summary import beside_text
+    from analysis.report import headline
+    from analysis.summary import beside_text, printed
 
     lines = [(value.aggregate.title, printed(value), beside_text(value)) for value in analysis.values]
     notes = [f"note: {note}" for note in analysis.notes]

@@ -16,6 +16,7 @@ from analysis.structure import complete_subset, decompose, similarity
 from analysis.uncertainty import Floats, Ints
 
 NEEDED = 3  # languages, for a tree that says anything
+KINDS = ("targets", "donors", "both")
 
 
 @dataclass(frozen=True)
@@ -54,49 +55,68 @@ class Tree:
     linkage: Floats | None
     reason: str
 
+    @property
+    def leaves(self) -> tuple[str, ...]:
+        """The languages in the tree, in the order of the matrix; none without a tree."""
+        return self.clusters[-1].languages if self.clusters else ()
+
 
 def tree(values: Floats, languages: Sequence[str], by: str = "both", seeds: Replicates | None = None) -> Tree:
+    """Clusters the languages of a matrix by one kind of likeness; see `trees`."""
+    return trees(values, languages, seeds, (by,))[0]
+
+
+def trees(
+    values: Floats, languages: Sequence[str], seeds: Replicates | None = None, kinds: Sequence[str] = KINDS
+) -> tuple[Tree, ...]:
     """Clusters the languages of a matrix.
 
     Args:
         values: (L, L); the diagonal is not used, NaN is a hole.
         languages: L codes.
-        by: what makes languages alike: "targets", "donors" or "both".
         seeds: the same matrix from other sets of seeds, for support.
+        kinds: what makes languages alike: "targets", "donors" or "both", a tree each.
     """
+    residual = decompose(values).residual
+    drawn = None if seeds is None else tuple(decompose(one).residual for one in seeds.drawn)
+    return tuple(_tree(residual, languages, by, drawn) for by in kinds)
+
+
+def _tree(residual: Floats, languages: Sequence[str], by: str, drawn: tuple[Floats, ...] | None) -> Tree:
+    """The tree of one kind; `drawn` are the residuals of the resamples."""
     from scipy.cluster.hierarchy import leaves_list, optimal_leaf_ordering
 
-    alike = similarity(decompose(values).residual, by)
+    alike = similarity(residual, by)
     kept = complete_subset(alike)
-    rest = [i for i in range(len(values)) if i not in set(kept.tolist())]
+    rest = [i for i in range(len(residual)) if i not in set(kept.tolist())]
     left_out = tuple(languages[i] for i in rest)
     if len(kept) < NEEDED:
-        reason = f"{len(kept)} languages share enough cells; {NEEDED} are needed"
-        return Tree(by, tuple(range(len(values))), left_out, (), None, reason)
+        reason = f"a tree takes {NEEDED} languages that share enough cells, there are {len(kept)}"
+        return Tree(by, tuple(range(len(residual))), left_out, (), None, reason)
     distance = _condensed(alike[np.ix_(kept, kept)])
     link: Floats = _linkage(distance)
     order = (*(int(kept[i]) for i in leaves_list(optimal_leaf_ordering(link, distance))), *rest)
-    return Tree(by, order, left_out, _clusters(link, kept, languages, by, seeds), link, "")
+    return Tree(by, order, left_out, _clusters(link, kept, languages, by, drawn), link, "")
 
 
 def _clusters(
-    link: Floats, kept: Ints, languages: Sequence[str], by: str, seeds: Replicates | None
+    link: Floats, kept: Ints, languages: Sequence[str], by: str, drawn: tuple[Floats, ...] | None
 ) -> tuple[Cluster, ...]:
     """The branches with their support."""
     sets = _sets(link)
     support: list[float | None] = [None] * len(sets)
-    if seeds is not None:
-        drawn = [set(_sets(_linkage(_drawn(one, kept, by)))) for one in seeds.drawn]
-        support = [float(np.mean([one in other for other in drawn])) for one in sets]
+    if drawn is not None:
+        others = [set(_sets(_linkage(_drawn(one, kept, by)))) for one in drawn]
+        support = [float(np.mean([one in other for other in others])) for one in sets]
     return tuple(
         Cluster(tuple(languages[int(kept[i])] for i in range(len(kept)) if one >> i & 1), float(height), share)
         for one, height, share in zip(sets, link[:, 2], support, strict=True)
     )
 
 
-def _drawn(values: Floats, kept: Ints, by: str) -> Floats:
+def _drawn(residual: Floats, kept: Ints, by: str) -> Floats:
     """Distances of the languages in the tree in a resample; a similarity that it leaves unknown counts as 0."""
-    alike = similarity(decompose(values).residual, by)[np.ix_(kept, kept)]
+    alike = similarity(residual, by)[np.ix_(kept, kept)]
     return _condensed(np.where(np.isfinite(alike), alike, 0.0))
 
 

@@ -41,8 +41,20 @@ class Comparison:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status (0, or 2 after a user's mistake)."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     return one_line_errors(lambda: _run(options))
+
+
+def compute(options: argparse.Namespace) -> Comparison:
+    """What the options ask for."""
+    return compare_sources(options.source, options.families, options.metric)
+
+
+def write_tables(found: Comparison, out: Path) -> tuple[Path, ...]:
+    """Writes the tables alone into `out`, which exists, and returns their paths."""
+    from analysis import compare_output
+
+    return compare_output.write_tables(found, out)
 
 
 def compare_sources(sources: Sequence[Path], families: Path | None = None, metric: str | None = None) -> Comparison:
@@ -63,7 +75,7 @@ def compare_sources(sources: Sequence[Path], families: Path | None = None, metri
     read = [_read(path, name, families, metric) for path, name in zip(sources, names(sources), strict=True)]
     shared = set(read[0].languages).intersection(*(one.languages for one in read[1:]))
     if len(shared) < 2:
-        raise UserError(f"the matrices share {len(shared)} languages; 2 are needed")
+        raise UserError(f"the matrices share {len(shared)} language{'s' * (len(shared) != 1)}; 2 are needed")
     languages = tuple(code for code in read[0].languages if code in shared)
     only = tuple(tuple(code for code in one.languages if code not in shared) for one in read)
     sides = tuple(restricted(one, languages) for one in read)
@@ -103,13 +115,13 @@ def _read(path: Path, name: str, families: Path | None, metric: str | None) -> "
     return side(name, content, known, source.provenance)
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m analysis.compare",
         description="Compares transfer matrices over their shared languages: residuals, cells, aggregates.",
     )
-    parser.add_argument("sources", type=Path, nargs="+", metavar="SOURCE",
+    parser.add_argument("source", type=Path, nargs="+", metavar="SOURCE",
                         help="two or more results folders, scores CSVs or square matrix CSVs")  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write; default: ./<first>-vs-<second>")
     parser.add_argument("--families", type=Path, metavar="FILE",
@@ -121,13 +133,15 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> int:
     """Computes, writes, and prints a line a pair."""
     from analysis.compare_output import pair_line, write_comparison
+    from analysis.recipe import record
 
-    found = compare_sources(options.sources, options.families, options.metric)
+    found = compute(options)
     short = [one.name.replace("/", "-") for one in found.sides]
     out: Path = options.out or Path("-vs-".join(short)[:120])
     try:
         out.mkdir(parents=True, exist_ok=True)
         paths = write_comparison(found, out)
+        record(parser(), options, out, paths)
     except OSError as error:
         raise UserError(f"cannot write into {str(out)!r}: {error.strerror or error}") from None
     lines = [f"{len(found.languages)} shared languages", *(pair_line(pair) for pair in found.pairs)]

@@ -31,11 +31,17 @@ SAME, DIFFERENT, OTHER = "#22639b", "#b85a14", "#b5b5b5"
 
 def write_comparison(found: Comparison, out: Path) -> tuple[Path, ...]:
     """Writes everything into `out`, which exists, and returns the paths."""
-    write_atomically(out / JSON_FILE, json_text(found))
-    write_atomically(out / CELLS_FILE, cells_text(found))
+    tables = write_tables(found, out)
     figures = write_figure("compare", lambda width: scatter_figure(found, width), out)
     page = write_page(comparison_page(found, out / "compare_2col.svg"), out / PAGE_FILE)
-    return (out / JSON_FILE, out / CELLS_FILE, *figures, page)
+    return (*tables, *figures, page)
+
+
+def write_tables(found: Comparison, out: Path) -> tuple[Path, ...]:
+    """Writes `compare.json` and `compare_cells.csv`."""
+    write_atomically(out / JSON_FILE, json_text(found))
+    write_atomically(out / CELLS_FILE, cells_text(found))
+    return out / JSON_FILE, out / CELLS_FILE
 
 
 def json_text(found: Comparison) -> str:
@@ -254,6 +260,6 @@ def _matrix(one: Side, only: tuple[str, ...]) -> dict[str, Any]:
         "metric": one.metric or None,
         "seeds": list(one.scores.seeds) if one.scores else None,
         "languages_not_shared": list(only),
-        "file": str(one.provenance.source) if one.provenance else None,
+        "file": one.provenance.file if one.provenance else None,
         "sha256": one.provenance.sha256 if one.provenance else None,
     }

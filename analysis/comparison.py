@@ -34,6 +34,7 @@ class Side:
         se: (L, L) standard errors, NaN where unknown.
         df: (L, L) degrees of freedom of the errors.
         cltm: the matrix itself; None for one without self-gain.
+        raw: the matrix without self-gain, if it is one.
         provenance: files and hashes.
     """
 
@@ -45,12 +46,13 @@ class Side:
     se: Floats
     df: Ints
     cltm: CLTM | None
+    raw: RawMatrix | None = None
     provenance: Provenance | None = None
 
     @property
-    def scores(self) -> Scores | None:
-        """Scores over seeds, if there are any."""
-        return None if self.cltm is None else self.cltm.scores
+    def scores(self) -> Scores | RawMatrix | None:
+        """Scores or raw values over seeds, if there are any."""
+        return self.raw if self.cltm is None else self.cltm.scores
 
     @property
     def seeds(self) -> Replicates | None:
@@ -152,10 +154,10 @@ def side(name: str, content: CLTM | RawMatrix, families: Sequence[str], provenan
         off = ~np.eye(len(content.languages), dtype=bool)
         values, se = (np.where(off, array, np.nan) for array in (content.values, content.se))
         df: Ints = np.maximum(content.count - 1, 0)
-        return Side(name, content.languages, tuple(families), content.metric, values, se, df, None, provenance)
+        return Side(name, content.languages, tuple(families), content.metric, values, se, df, None, content, provenance)
     values = np.where(content.off_diagonal, content.values, np.nan)
     return Side(name, content.languages, content.families, content.metric, values, content.se, content.moments.df,
-                content, provenance)  # fmt: skip
+                content, None, provenance)  # fmt: skip
 
 
 def restricted(one: Side, codes: Sequence[str]) -> Side:
@@ -163,6 +165,9 @@ def restricted(one: Side, codes: Sequence[str]) -> Side:
     at = np.array([one.languages.index(code) for code in codes], dtype=np.int64)
     square = np.ix_(at, at)
     families = tuple(one.families[i] for i in at)
+    if one.raw is not None:
+        return side(one.name, replace(one.raw, languages=tuple(codes), by_seed=one.raw.by_seed[square]), families,
+                    one.provenance)  # fmt: skip
     cltm = one.cltm
     if cltm is not None and cltm.scores is not None:
         s = cltm.scores

@@ -7,13 +7,13 @@ differ in shape and lightness too, not only in hue, so that they can be told apa
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from analysis.palette import FAMILIES, UNKNOWN_FAMILY
-from analysis.plots import STYLE, SUFFIXES
 from analysis.uncertainty import Floats
 from grids.files import replacing
 
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+SUFFIXES = (".pdf", ".svg", ".png")
+STYLE: Any = {
+    "svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": "cltm", "hatch.linewidth": 0.6,
+    "hatch.color": "#8c8c8c", "font.family": "DejaVu Sans", "axes.linewidth": 0.6,
+}  # fmt: skip
 WIDTHS = {"1col": 3.5, "2col": 7.16}  # inches: one and two columns of an IEEE or ISCA page
 DOTS_PER_INCH = 300  # of PNG files
 FONT = 7.0  # points
@@ -30,6 +35,7 @@ SOFT = "#6f6f6f"
 LINE = "#c9c9c9"
 SHAPES = ("o", "s", "^", "D", "v", "P", "X", "<", "p", ">")
 OTHER = "other families"
+OTHER_COLOUR = "#b5b5b5"
 LETTER = 0.62  # width of a letter over the font size, DejaVu Sans, generously
 
 
@@ -50,38 +56,40 @@ def write_figure(name: str, make: Callable[[float], "Figure"], out: Path) -> tup
         make: draws the figure for a width in inches.
         out: the folder.
     """
+    written = (save_figure(f"{name}_{label}", partial(make, width), out) for label, width in WIDTHS.items())
+    return tuple(path for paths in written for path in paths)
+
+
+def save_figure(name: str, make: Callable[[], "Figure"], out: Path, dots: int = DOTS_PER_INCH) -> tuple[Path, ...]:
+    """Writes one figure in every format of `SUFFIXES`, `dots` an inch in PNG; returns the paths."""
     import matplotlib
 
-    paths = []
+    paths = tuple(out / f"{name}{suffix}" for suffix in SUFFIXES)
     with matplotlib.rc_context(STYLE):
-        for label, width in WIDTHS.items():
-            figure = make(width)
-            for suffix in SUFFIXES:
-                meta: dict[str, Any] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(suffix, {})
-                path = out / f"{name}_{label}{suffix}"
-                with replacing(path) as temporary:
-                    figure.savefig(temporary, dpi=DOTS_PER_INCH, metadata=meta)
-                paths.append(path)
-    return tuple(paths)
+        figure = make()
+        for path in paths:
+            meta: dict[str, Any] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(path.suffix, {})
+            with replacing(path) as temporary:
+                figure.savefig(temporary, dpi=dots, metadata=meta)
+    return paths
 
 
 def family_marks(families: Sequence[str]) -> tuple[Mark, ...]:
     """A mark for each language: the most frequent families get their own, the others share one."""
     count = Counter(name for name in families if name)
-    first = {name: place for place, name in reversed(list(enumerate(families)))}
-    named = sorted(count, key=lambda name: (-count[name], first[name]))
+    named = sorted(count, key=lambda name: (-count[name], name))  # the same in every order of languages
     marks = {name: Mark(name, FAMILIES[k], SHAPES[k]) for k, name in enumerate(named[: len(SHAPES) - 1])}
     if len(named) == len(SHAPES):
         marks[named[-1]] = Mark(named[-1], FAMILIES[-1], SHAPES[-1])
     unknown = Mark("unknown", UNKNOWN_FAMILY, "o")
-    other = Mark(OTHER, "#b5b5b5", ".")
+    other = Mark(OTHER, OTHER_COLOUR, ".")
     return tuple(marks.get(name, other) if name else unknown for name in families)
 
 
 def numbered_marks(numbers: Sequence[int], word: str) -> tuple[Mark, ...]:
     """A mark for each language by the number of its group; groups of one share a mark."""
     count = Counter(numbers)
-    alone = Mark(f"{word} of one", "#b5b5b5", "o")
+    alone = Mark(f"{word} of one", OTHER_COLOUR, "o")
     return tuple(
         alone if count[k] == 1 else Mark(f"{word} {k + 1}", FAMILIES[k % len(FAMILIES)], SHAPES[k % len(SHAPES)])
         for k in numbers
@@ -94,7 +102,7 @@ def draw_points(axes: "Axes", places: Floats, marks: Sequence[Mark], sizes: Floa
     for mark, here in sorted(chosen.items(), key=lambda item: -float(sizes[item[1]].mean())):
         x, y = places[here].T
         axes.scatter(x, y, s=sizes[here], marker=mark.shape, color=mark.colour, edgecolor="white",
-                     linewidth=0.4, zorder=3)  # fmt: skip
+                     linewidth=0.4, zorder=3, clip_on=False)  # fmt: skip
 
 
 def draw_legend(figure: "Figure", marks: Sequence[Mark], columns: int, y: float = 0.0) -> None:
@@ -102,7 +110,7 @@ def draw_legend(figure: "Figure", marks: Sequence[Mark], columns: int, y: float 
     from matplotlib.lines import Line2D
 
     count = Counter(marks)
-    seen = sorted(count, key=lambda mark: (mark.colour in ("#b5b5b5", UNKNOWN_FAMILY), -count[mark], mark.name))
+    seen = sorted(count, key=lambda mark: (mark.colour in (OTHER_COLOUR, UNKNOWN_FAMILY), -count[mark], mark.name))
     handles = [Line2D([], [], marker=m.shape, color=m.colour, linestyle="none", markersize=4.5, label=m.name,
                       markeredgecolor="white", markeredgewidth=0.3) for m in seen]  # fmt: skip
     figure.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, y), ncols=columns, fontsize=SMALL,
@@ -159,6 +167,15 @@ def plain_axes(axes: "Axes") -> None:
     """Thin lines, no frame on the right and on top, small figures."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=SMALL, length=2, width=0.5, pad=1.5)
+
+
+def wrapped(notes: Sequence[str], width: float) -> list[str]:
+    """Notes in lines that fit the width."""
+    lines, room = [""], int(width * 72 / (SMALL * 0.56)) - 2
+    for note in notes:
+        joined = f"{lines[-1]}; {note}" if lines[-1] else note
+        lines = [*lines[:-1], joined] if len(joined) <= room else [*lines, note]
+    return lines
 
 
 def _free(

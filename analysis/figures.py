@@ -1,4 +1,4 @@
-"""Figures of structure: principal components and eigenvalues, the graph as a map, donors and targets with intervals.
+"""Figures of structure: principal components, the graph as a map, donors and targets, the tree.
 
 Each is drawn for one and for two columns, as PDF, SVG and PNG, with text that stays text. `write_figures` writes those
 that the matrix has enough cells for and says why the others are not there.
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from analysis.clusters import Tree
+from analysis.dendrogram import tree_figure
 from analysis.diagnostics import PCA_SHARE
 from analysis.drawing import (
     FONT,
@@ -26,6 +28,7 @@ from analysis.drawing import (
     legend_lines,
     numbered_marks,
     plain_axes,
+    wrapped,
     write_figure,
 )  # fmt: skip
 from analysis.graph import Graph
@@ -52,9 +55,10 @@ class Drawn:
 
 
 def write_figures(
-    values: Floats, languages: Sequence[str], families: Sequence[str], found: Structure, network: Graph, out: Path
-) -> Drawn:
-    """Writes `components_*`, `map_*` and `scores_*` into a folder.
+    values: Floats, languages: Sequence[str], families: Sequence[str], found: Structure, network: Graph, likeness: Tree,
+    out: Path,
+) -> Drawn:  # fmt: skip
+    """Writes `components_*`, `map_*`, `scores_*` and `tree_*` into a folder.
 
     Args:
         values: (L, L), with the diagonal if the matrix has one.
@@ -62,6 +66,7 @@ def write_figures(
         families: L labels.
         found: its decomposition.
         network: its graph.
+        likeness: its tree.
         out: the folder, which exists.
     """
     paths: list[Path] = []
@@ -79,6 +84,10 @@ def write_figures(
         notes.append("No figure of scores: target and donor leave no residual.")
     else:
         paths += write_figure("scores", lambda width: scores_figure(found, width), out)
+    if likeness.linkage is None:
+        notes.append(f"No tree: {likeness.reason}.")
+    else:
+        paths += write_figure("tree", lambda width: tree_figure(likeness, languages, families, width), out)
     return Drawn(tuple(paths), tuple(notes))
 
 
@@ -138,7 +147,7 @@ def map_figure(network: Graph, width: float) -> "Figure":
     notes += [f"arrows: {donors} of each target"] if len(curves) else []
     notes += [f"{missed} names find no room"] if missed else []
     line = (foot - 0.15) / height
-    for k, text in enumerate(_wrapped(notes, width)):
+    for k, text in enumerate(wrapped(notes, width)):
         figure.text(0.025, line - k * 0.1 / height, text, fontsize=SMALL, color=SOFT, va="center")
     draw_legend(figure, marks, columns)
     return figure
@@ -314,12 +323,3 @@ def _fit(axes: "Axes", places: Floats, room: float) -> None:
     span = np.maximum(high - low, max(float((high - low).max()) * 0.05, 1e-12))
     axes.set(xlim=(low[0] - room * span[0], high[0] + room * span[0]))
     axes.set(ylim=(low[1] - room * span[1], high[1] + room * span[1]))
-
-
-def _wrapped(notes: Sequence[str], width: float) -> list[str]:
-    """Notes in lines that fit the width."""
-    lines, room = [""], int(width * 72 / (SMALL * 0.56)) - 2
-    for note in notes:
-        joined = f"{lines[-1]}; {note}" if lines[-1] else note
-        lines = [*lines[:-1], joined] if len(joined) <= room else [*lines, note]
-    return lines

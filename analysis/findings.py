@@ -1,7 +1,7 @@
-"""What structures a matrix, all in one frozen value: decomposition, distance tests, graph.
+"""What structures a matrix, all in one frozen value: decomposition, distance tests, graph, trees.
 
 `findings` computes it of any matrix, also of two languages; what can't be known is None, and `notes` says why.
-`structure.json` holds its numbers. Not covered: trees (`analysis.clusters`) and figures (`analysis.figures`).
+`structure.json` holds its numbers. Not covered: figures (`analysis.figures`).
 """
 
 import json
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from analysis.clusters import Tree, trees
 from analysis.distances import DistanceTest, distance_tests, known_distances, read_distance
 from analysis.graph import Graph, Node, graph
 from analysis.inference import Call, CellTests
@@ -23,19 +24,25 @@ STRUCTURE_FILE = "structure.json"
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """Decomposition, distances and graph of a matrix.
+    """Decomposition, distances, graph and trees of a matrix.
 
     Attributes:
         structure: effects of targets and donors, and what they explain.
         distances: one test a distance.
         graph: who helps whom.
+        trees: which languages are alike as targets, as donors, as both.
         notes: why something is not known, one sentence each.
     """
 
     structure: Structure
     distances: tuple[DistanceTest, ...]
     graph: Graph
+    trees: tuple[Tree, ...]
     notes: tuple[str, ...]
+
+    def tree(self, by: str) -> Tree:
+        """The tree by "targets", "donors" or "both"."""
+        return next(one for one in self.trees if one.by == by)
 
 
 def findings(
@@ -61,6 +68,7 @@ def findings(
         found,
         distance_tests(cltm.values, cltm.languages, families, (*known_distances(cltm.languages), *further)),
         graph(cltm.values, cltm.languages, seeds, significant),
+        trees(cltm.values, cltm.languages, seeds),
         _notes(found, cltm, seeds is not None),
     )
 
@@ -90,6 +98,7 @@ def findings_text(found: Findings) -> str:
             "rule": network.rule, "density": network.density, "communities": network.communities,
             "modularity": network.modularity, "nodes": [_node(node) for node in network.nodes],
         },
+        "trees": [_tree(one, [score.language for score in found.structure.targets]) for one in found.trees],
         "notes": list(found.notes),
     }  # fmt: skip
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -98,6 +107,13 @@ def findings_text(found: Findings) -> str:
 def _node(node: Node) -> dict[str, object]:
     """A node without its place."""
     return {name: value for name, value in asdict(node).items() if name not in ("x", "y")}
+
+
+def _tree(found: Tree, languages: Sequence[str]) -> dict[str, object]:
+    """A tree without its drawing; `order` as codes."""
+    clusters = [asdict(one) for one in found.clusters]
+    return {"by": found.by, "order": [languages[i] for i in found.order], "left_out": list(found.left_out),
+            "reason": found.reason, "clusters": clusters}  # fmt: skip
 
 
 def _notes(found: Structure, cltm: CLTM, replicated: bool) -> tuple[str, ...]:

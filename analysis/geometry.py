@@ -49,6 +49,12 @@ class Found:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status (0, or 2 after a user's mistake)."""
+    options = parser().parse_args(arguments)
+    return one_line_errors(lambda: _run(options))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m analysis.geometry", description="Distances between languages' embeddings, against transfer."
     )
@@ -58,24 +64,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--models", choices=("auto", "common", "pair"), default="auto",
                         help="models that embed every language, or those of the two languages alone; auto: common "
                              "ones if there are any")  # fmt: skip
-    options = parser.parse_args(arguments)
-    return one_line_errors(lambda: _run(options))
+    return parser
 
 
 def _run(options: argparse.Namespace) -> int:
     """Computes, writes, and prints the correlations."""
     from analysis.geometry_output import correlation_text, write_geometry
+    from analysis.recipe import record
 
-    found = find(options.source, options.metric, options.models)
+    found = compute(options)
     out = options.out or options.source[0] / "geometry"
     try:
         out.mkdir(parents=True, exist_ok=True)
         paths = write_geometry(found, out)
+        record(parser(), options, out, paths)
     except OSError as error:
         raise UserError(f"cannot write into {str(out)!r}: {error.strerror or error}") from None
     lines = [*(correlation_text(test) for test in found.tests), *(f"note: {note}" for note in found.notes)]
     print("\n".join([*lines, f"written to {out}: {', '.join(path.name for path in paths)}"]))  # noqa: T201
     return 0
+
+
+def compute(options: argparse.Namespace) -> Found:
+    """What the options ask for."""
+    return find(options.source, options.metric, options.models)
+
+
+def write_tables(found: Found, out: Path) -> tuple[Path, ...]:
+    """Writes the tables alone into `out`, which exists, and returns their paths."""
+    from analysis import geometry_output
+
+    return geometry_output.write_tables(found, out)
 
 
 def find(folders: Sequence[Path], metric: str | None = None, models: str = "auto") -> Found:

@@ -15,7 +15,7 @@ from analysis.drawing import write_figure
 from analysis.geometry import Found
 from analysis.matrix_csv import matrix_text
 from analysis.page import DASH, Page, Section, computed_from, number, write_page
-from analysis.palette import family_colours, family_order
+from analysis.palette import family_order
 from grids.files import write_atomically
 
 if TYPE_CHECKING:
@@ -23,12 +23,22 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NARROW = 4.0  # inches; panels then stand one over the other
+NAMES_ALONG = 30  # a side of the map of distances
+RASTER_FROM = 2000  # points in a panel
+KINDS = ((False, "#a8a8a8", "o"), (True, "#8a3d06", "^"))  # of pairs: inside a family or not; differ in grey too
 PAIRS_SHOWN = 2000  # on the page; pairs.csv has all
 PAIR = ("target", "donor", "euclidean", "euclidean_se", "cosine", "cosine_se", "r")
 
 
 def write_geometry(found: Found, out: Path) -> tuple[Path, ...]:
     """Writes everything into `out`, which exists, and returns the paths."""
+    tables = write_tables(found, out)
+    figures = write_figure("geometry", lambda width: geometry_figure(found, width), out)
+    return (*tables, *figures, write_page(_page(found, out), out / "geometry.html"))
+
+
+def write_tables(found: Found, out: Path) -> tuple[Path, ...]:
+    """Writes `geometry.json`, the pairs and the square distances."""
     g = found.geometry
     texts = {
         "geometry.json": geometry_text(found), "pairs.csv": pairs_text(found),
@@ -37,8 +47,7 @@ def write_geometry(found: Found, out: Path) -> tuple[Path, ...]:
     }  # fmt: skip
     for name, text in texts.items():
         write_atomically(out / name, text)
-    figures = write_figure("geometry", lambda width: geometry_figure(found, width), out)
-    return (*(out / name for name in texts), *figures, write_page(_page(found, out), out / "geometry.html"))
+    return tuple(out / name for name in texts)
 
 
 def correlation_text(test: RankTest) -> str:
@@ -95,6 +104,7 @@ def _pairs(found: Found) -> list[tuple[str, str, float | None, float | None, flo
 def geometry_figure(found: Found, width: float) -> "Figure":
     """Cosine distances as a map of cells, and both distances against r where there is a matrix; width in inches."""
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
     panels = 1 + 2 * (found.cltm is not None)
     beside = width > NARROW
@@ -104,6 +114,13 @@ def geometry_figure(found: Found, width: float) -> "Figure":
     if found.cltm is not None:
         for place, name in enumerate(("euclidean", "cosine"), start=1):
             _draw_against_r(axes[place], found, name)
+        if found.cltm.same_family.any():
+            handles = [
+                Line2D([], [], marker=shape, color=colour, linestyle="none", markersize=4,
+                       label="one family" if inside else "other pairs")
+                for inside, colour, shape in KINDS
+            ]  # fmt: skip
+            figure.legend(handles=handles, loc="outside lower right", ncols=2, fontsize=7, frameon=False)
     return figure
 
 
@@ -114,10 +131,11 @@ def _draw_distances(axes: "Axes", found: Found) -> None:
     order = family_order(families)
     values = np.ma.masked_invalid(g.cosine[np.ix_(order, order)])
     drawn = axes.imshow(values, cmap="cividis_r")
-    font = min(7.0, max(2.0, 110 / len(g.languages)))
-    codes = [g.languages[i] for i in order]
-    axes.set_xticks(range(len(codes)), codes, rotation=90, fontsize=font)
-    axes.set_yticks(range(len(codes)), codes, fontsize=font)
+    step = -(-len(order) // NAMES_ALONG)  # more names than that can't be read
+    font, places = min(7.0, max(3.5, 110 / len(order))), range(0, len(order), step)
+    codes = [g.languages[order[i]] for i in places]
+    axes.set_xticks(places, codes, rotation=90, fontsize=font)
+    axes.set_yticks(places, codes, fontsize=font)
     axes.tick_params(length=0)
     axes.set_title("cosine distance of centroids", fontsize=8)
     assert axes.figure is not None
@@ -129,22 +147,17 @@ def _draw_against_r(axes: "Axes", found: Found, name: str) -> None:
     assert found.cltm is not None
     distance, r = getattr(found.geometry, name), found.cltm.values
     there = np.isfinite(distance) & np.isfinite(r) & found.cltm.off_diagonal
-    colours = family_colours(found.cltm.families)
     size = float(np.clip(600 / max(int(there.sum()), 1), 2, 16))
-    for inside, colour, label in ((False, "#8c8c8c", "other pairs"), (True, "#b85a14", "one family")):
+    for inside, colour, shape in KINDS:
         cells = there & (found.cltm.same_family == inside)
-        if cells.any() and len(colours) > 1:
-            axes.scatter(distance[cells], r[cells], s=size, color=colour, label=label, linewidth=0, alpha=0.8)
-        elif cells.any():
-            axes.scatter(distance[cells], r[cells], s=size, color=colour, linewidth=0, alpha=0.8)
+        axes.scatter(distance[cells], r[cells], s=size * (1 + 2 * inside), color=colour, marker=shape, linewidth=0,
+                     alpha=0.8, rasterized=int(there.sum()) > RASTER_FROM)  # fmt: skip
     axes.axhline(0, color="#1a1a1a", linewidth=0.5)
     axes.set_xlabel(f"{name} distance", fontsize=7)
     axes.set_ylabel("$r$", fontsize=7)
     axes.tick_params(labelsize=6, length=2)
     test = next(test for test in found.tests if test.distance == name)
     axes.set_title(f"Spearman {number(test.rho, 2)}, p {number(test.p, 3)}", fontsize=8)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=6, frameon=False)
 
 
 def _page(found: Found, out: Path) -> Page:

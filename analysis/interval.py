@@ -66,25 +66,32 @@ class Intervals:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status (0, or 2 after a user's mistake)."""
+    options = parser().parse_args(arguments)
+    return one_line_errors(lambda: _run(options))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m analysis.interval", description="Learning curves, and the block size that a matrix can use."
     )
     parser.add_argument("source", type=Path, metavar="RESULTS", nargs="+", help="results folders of one grid")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write; default: RESULTS/interval")
     parser.add_argument("--metric", metavar="NAME", help="another metric than the primary one")
-    options = parser.parse_args(arguments)
-    return one_line_errors(lambda: _run(options))
+    return parser
 
 
 def _run(options: argparse.Namespace) -> int:
     """Computes, writes, and prints the recommendation."""
     from analysis.interval_output import recommendation, usable_text, write_interval
+    from analysis.recipe import record
 
-    found = intervals(options.source, options.metric)
+    found = compute(options)
     out = options.out or options.source[0] / "interval"
     try:
         out.mkdir(parents=True, exist_ok=True)
         paths = write_interval(found, out)
+        record(parser(), options, out, paths)
     except OSError as error:
         raise UserError(f"cannot write into {str(out)!r}: {error.strerror or error}") from None
     for i, code in enumerate(found.curves.languages):
@@ -92,6 +99,18 @@ def _run(options: argparse.Namespace) -> int:
     lines = (*recommendation(found), *(f"note: {note}" for note in found.notes))
     print("\n".join([*lines, f"written to {out}: {', '.join(path.name for path in paths)}"]))  # noqa: T201
     return 0
+
+
+def compute(options: argparse.Namespace) -> Intervals:
+    """What the options ask for."""
+    return intervals(options.source, options.metric)
+
+
+def write_tables(found: Intervals, out: Path) -> tuple[Path, ...]:
+    """Writes the tables alone into `out`, which exists, and returns their paths."""
+    from analysis import interval_output
+
+    return interval_output.write_tables(found, out)
 
 
 def intervals(folders: Sequence[Path], metric: str | None = None) -> Intervals:

@@ -17,16 +17,22 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PANEL = 1.75  # inches, width of a panel
+PANELS: tuple[tuple[float, float], ...] = ((12, 1.75), (60, 1.2), (np.inf, 0.9))  # up to so many languages: inches
 BLUE, ORANGE, GREY = "#22639b", "#b85a14", "#6f6f6f"
 LINES: dict[str, Any] = {"power": "-", "logistic": "--"}
 
 
 def write_interval(found: Intervals, out: Path) -> tuple[Path, ...]:
     """Writes everything into `out`, which exists, and returns the paths."""
-    write_atomically(out / "interval.json", interval_text(found))
+    tables = write_tables(found, out)
     figures = write_figure("interval", lambda width: curves_figure(found, width), out)
-    return (out / "interval.json", *figures, write_page(_page(found, out), out / "interval.html"))
+    return (*tables, *figures, write_page(_page(found, out), out / "interval.html"))
+
+
+def write_tables(found: Intervals, out: Path) -> tuple[Path, ...]:
+    """Writes `interval.json`."""
+    write_atomically(out / "interval.json", interval_text(found))
+    return (out / "interval.json",)
 
 
 def headline(found: Intervals) -> str:
@@ -127,15 +133,17 @@ def curves_figure(found: Intervals, width: float) -> "Figure":
     from matplotlib.patches import Patch
 
     count = len(found.curves.languages)
-    columns = min(round(width / PANEL), count)
+    panel = next(size for languages, size in PANELS if count <= languages)
+    columns = min(round(width / panel), count)
     rows = -(-count // columns)
-    figure = Figure(figsize=(width, 1.65 * rows + 0.75), layout="constrained")
+    figure = Figure(figsize=(width, 0.95 * panel * rows + 0.75), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True)
     for place, axes in enumerate(panels.flat):
+        axes.set_visible(place < count)
         if place < count:
             _draw_language(axes, found, place)
-        else:
-            axes.set_visible(False)
+            axes.tick_params(axis="x", rotation=90 if panel < 1 or len(found.curves.sizes) > 5 else 0)
+            axes.tick_params(labelbottom=place + columns >= count)  # the lowest of its column has the numbers
     figure.supxlabel("N, samples of a block", fontsize=8)
     figure.supylabel(found.curves.metric + (" (1 − e)" if found.curves.inverted else ""), fontsize=8)
     handles = [
@@ -163,7 +171,7 @@ def _draw_language(axes: "Axes", found: Intervals, i: int) -> None:
     axes.set_xticks(sizes, [f"{int(size)}" for size in sizes])
     axes.minorticks_off()
     axes.tick_params(labelsize=6, length=2)
-    axes.tick_params(axis="x", rotation=90 if len(sizes) > 5 else 0)
+    axes.locator_params(axis="y", nbins=4)
     axes.set_title(found.curves.languages[i], fontsize=8, pad=3)
 
 

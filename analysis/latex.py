@@ -11,7 +11,6 @@ import numpy as np
 from analysis.analyse import Analysis
 from analysis.diagnostics import Value
 from analysis.inference import Call
-from analysis.palette import family_order
 from grids.files import write_atomically
 
 TABLES_FOLDER = "tables"
@@ -39,9 +38,8 @@ def aggregates_latex(values: Sequence[Value]) -> str:
 
 
 def matrix_latex(analysis: Analysis) -> str:
-    """The cells used, families together; bold where the gain is significantly above or below 0."""
-    cltm = analysis.cltm
-    order = family_order(cltm.families)
+    """The cells used, as the view shows them; bold where the gain is significantly above or below 0."""
+    cltm, order = analysis.cltm, analysis.view.positions
     sure = np.zeros((cltm.n, cltm.n), dtype=bool)
     if analysis.tests is not None:
         sure = np.isin(analysis.tests.gain.call, (Call.POSITIVE.value, Call.NEGATIVE.value))
@@ -49,7 +47,8 @@ def matrix_latex(analysis: Analysis) -> str:
     body = [
         [codes[row], *(_cell(float(cltm.values[i, j]), bool(sure[i, j])) for j in order)] for row, i in enumerate(order)
     ]
-    return _tabular("l" + "r" * cltm.n, [r"target \textbackslash{} donor", *codes], body)
+    note = f"% {analysis.view.note}\n" if analysis.view.note else ""
+    return note + _tabular("l" + "r" * len(order), [r"target \textbackslash{} donor", *codes], body)
 
 
 def escaped(text: str) -> str:

@@ -1,38 +1,75 @@
-"""Several metrics of the same scores, side by side."""
+"""Several metrics of the same scores: the matrix and the aggregates of each, and how far their cells agree."""
 
 import csv
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
-from analysis.analyse import Analysis, analyse_source
+import numpy as np
+
+from analysis.diagnostics import Value
+from analysis.families import families_of
 from analysis.folders import read_plan, read_rows
+from analysis.matrix import CLTM, from_scores
 from analysis.merge import merged_plan
+from analysis.scores import Scores
 from analysis.scores_csv import METRICS, is_scores_header
 from analysis.sources import read_source
-from analysis.summary import Profile
+from analysis.structure import correlation
+from analysis.summary import Profile, summary
+from grids.errors import UserError
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One metric.
+
+    Attributes:
+        name: of the metric.
+        cltm: its matrix; None where it has none.
+        values: the aggregates.
+        problem: why it has no matrix, or "".
+    """
+
+    name: str
+    cltm: CLTM | None
+    values: tuple[Value, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Correlation of two metrics' r over the cells that aggregates use in both; None if it can't be known."""
+
+    one: str
+    other: str
+    cells: int
+    correlation: float | None
 
 
 def every_metric(
-    paths: Sequence[Path], families: Path | None = None, profile: Profile = "recommended"
-) -> tuple[Analysis, ...]:
-    """The analysis of each metric that scores with self-gain have, without the test set's noise.
+    paths: Sequence[Path], families: Path | None = None, profile: Profile = "recommended", done: Measured | None = None
+) -> tuple[Measured, ...]:
+    """Each metric that the scores have, primary ones first, then by name; none for a bare matrix.
 
     Args:
-        paths: results folders of one experiment, or one scores CSV.
+        paths: results folders of one experiment, or one CSV.
         families: a CSV (code, family) that replaces the language table.
-        profile: as in `analyse_source`.
+        profile: of the aggregates.
+        done: a metric that need not be computed again.
 
     Raises:
-        UserError: the source can't be used, or has no self-gain.
+        UserError: the source can't be used.
     """
     return tuple(
-        analyse_source(read_source(paths, metric), families, test_noise=False, profile=profile)
-        for metric in metrics_of(paths)
+        done if done is not None and name == done.name else _measured(paths, name, families, profile)
+        for name in metrics_of(paths)
     )
 
 
-def metrics_of(paths: Sequence[Path]) -> tuple[str | None, ...]:
-    """The names of the metrics, primary ones first, then by name; (None,) for a bare matrix, which names none.
+def metrics_of(paths: Sequence[Path]) -> tuple[str, ...]:
+    """The names of the metrics, primary ones first, then by name; none for a bare matrix.
 
     Raises:
         UserError: the folders have no scores.
@@ -43,4 +80,33 @@ def metrics_of(paths: Sequence[Path]) -> tuple[str | None, ...]:
         return tuple(sorted(map(str, frame["metric"].unique()), key=lambda name: (name not in primary, name)))
     with paths[0].open(encoding="utf-8-sig", newline="") as file:
         header = [name.strip().lower() for name in next(csv.reader(file), [])]
-    return tuple(name for name in METRICS if name in header) if is_scores_header(header) else (None,)
+    return tuple(name for name in METRICS if name in header) if is_scores_header(header) else ()
+
+
+def agreements(metrics: Sequence[Measured]) -> tuple[Agreement, ...]:
+    """Every pair of metrics that have a matrix."""
+    there = [(one.name, one.cltm) for one in metrics if one.cltm is not None]
+    return tuple(_agreement(one, other) for one, other in combinations(there, 2))
+
+
+def _agreement(one: tuple[str, CLTM], other: tuple[str, CLTM]) -> Agreement:
+    """One pair, over the languages that both have."""
+    shared = [code for code in one[1].languages if code in other[1].languages]
+    values = []
+    for _, cltm in (one, other):
+        at = [cltm.languages.index(code) for code in shared]
+        values.append(np.where(cltm.used, cltm.r, np.nan)[np.ix_(at, at)])
+    cells = int(np.isfinite(values[0] + values[1]).sum())
+    return Agreement(one[0], other[0], cells, correlation(*values))
+
+
+def _measured(paths: Sequence[Path], name: str, families: Path | None, profile: Profile) -> Measured:
+    """The matrix and the aggregates of a metric, or why it has none: another metric's fault ends no report."""
+    try:
+        content = read_source(paths, name).content
+        if not isinstance(content, Scores):
+            return Measured(name, None, problem="it has no self-gain, so no r")
+        cltm = from_scores(content, families_of(content.languages, families))
+    except UserError as error:
+        return Measured(name, None, problem=str(error))
+    return Measured(name, cltm, summary(cltm, profile))

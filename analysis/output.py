@@ -7,10 +7,10 @@ aggregates again; `cells.parquet` holds every cell with its status, whatever it 
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from analysis.analyse import Analysis
 from analysis.findings import STRUCTURE_FILE, findings_text
@@ -18,6 +18,7 @@ from analysis.inference import cell_columns
 from analysis.item_noise import columns
 from analysis.matrix import CLTM, gain_interval
 from analysis.matrix_csv import matrix_text
+from analysis.metrics import Measured, agreements
 from analysis.scores import Hole
 from analysis.uncertainty import BASE, CROSS, SELF, Floats
 from grids.files import replacing, write_atomically
@@ -60,6 +61,7 @@ def summary_text(analysis: Analysis) -> str:
         **{value.aggregate.key: value.value for value in analysis.values},
         "profile": analysis.profile,
         "beside": {one.aggregate.key: asdict(one.beside) for one in analysis.values if one.beside.known()},
+        "metrics": _metrics(analysis.metrics),
         "grid": plan.name,
         "task": plan.task or None,
         "samples": plan.samples,
@@ -79,6 +81,21 @@ def summary_text(analysis: Analysis) -> str:
         },
     }
     return json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _metrics(metrics: Sequence[Measured]) -> list[dict[str, Any]]:
+    """One entry a metric: its aggregates, what stands beside them, and how its cells agree with the other metrics'."""
+    pairs = agreements(metrics)
+    return [
+        {
+            "metric": one.name,
+            "aggregates": {value.aggregate.key: value.value for value in one.values},
+            "beside": {value.aggregate.key: value.beside.known() for value in one.values if value.beside.known()},
+            "agreement": [asdict(pair) for pair in pairs if one.name in (pair.one, pair.other)],
+            "problem": one.problem or None,
+        }
+        for one in metrics
+    ]
 
 
 def holes_text(holes: tuple[Hole, ...]) -> str:

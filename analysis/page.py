@@ -1,13 +1,18 @@
 """A page with figures and tables, for the commands beside the main report: one HTML file that needs nothing else."""
 
 import base64
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analysis.scores import Provenance
 from grids.files import write_atomically
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 TEMPLATE = "page.html"
 DASH = "\N{EN DASH}"
@@ -52,15 +57,21 @@ class Page:
 
 
 def write_page(page: Page, path: Path) -> Path:
-    """Writes the page and returns its path. All text is escaped."""
+    """Writes the page and returns its path."""
+    write_atomically(path, template(TEMPLATE).render(page=page, title=page.title))
+    return path
+
+
+def template(name: str) -> "Template":
+    """A template of this package. All text is escaped; numbers have the filter `number`."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    write_atomically(path, environment.get_template(TEMPLATE).render(page=page))
-    return path
+    environment.filters["number"] = number
+    return environment.get_template(name)
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -68,6 +79,11 @@ def number(value: float | None, digits: int = 3) -> str:
     if value is None or not np.isfinite(value):
         return DASH
     return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def signed(text: str) -> str:
+    """Numbers in a text with real minus signs."""
+    return re.sub(r"(?<![\w)])-(?=\d)", "\N{MINUS SIGN}", text)
 
 
 def computed_from(provenance: Provenance) -> str:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analysis.replicates import MIN_SEEDS, jackknife_se, pseudo_values, t_half_width, weighted
 from analysis.scores import Plan, RawMatrix, scores_from
-from analysis.uncertainty import Floats, Ints, t_quantile
+from analysis.uncertainty import Bools, Floats, t_quantile
 from grids.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class RawSummary:
         negative_beyond_error: the same below 0.
         median_se: None where no cell has two seeds.
         asymmetry: norm_F(V - V^T) / norm_F(V) over the pairs known in both directions.
+        mean_interval, median_interval: 95 % over seeds, a whole seed left out at a time; None below `MIN_SEEDS`.
+        asymmetry_interval: the same, of the asymmetry without the seeds' noise.
         lines: one a language.
     """
 
@@ -55,6 +58,9 @@ class RawSummary:
     negative_beyond_error: int | None
     median_se: float | None
     asymmetry: float | None
+    mean_interval: tuple[float, float] | None
+    median_interval: tuple[float, float] | None
+    asymmetry_interval: tuple[float, float] | None
     lines: tuple[RawLine, ...]
 
 
@@ -74,7 +80,7 @@ def raw_from(frame: "pd.DataFrame", plan: Plan) -> RawMatrix:
     if (plain["role"] == "cross").any():
         seeds = tuple(sorted(int(seed) for seed in plain["seed"].unique()))
         scores = scores_from(plain, codes, seeds, inverted)
-        return _summed(scores.cross - scores.base[:, None, :], scores.metric, codes, seeds, inverted, gains=True)
+        return RawMatrix(codes, seeds, scores.metric, inverted, True, scores.cross - scores.base[:, None, :])
     other = frame[frame["condition"].isin(codes)]
     if other.empty:
         raise UserError(
@@ -84,23 +90,7 @@ def raw_from(frame: "pd.DataFrame", plan: Plan) -> RawMatrix:
     seeds = tuple(sorted(int(seed) for seed in other["seed"].unique()))
     as_cross = other.assign(donor=other["condition"], role="cross")
     scores = scores_from(as_cross, codes, seeds, inverted)
-    return _summed(scores.cross, scores.metric, codes, seeds, inverted, gains=False)
-
-
-def _summed(
-    values: Floats, metric: str, codes: tuple[str, ...], seeds: tuple[int, ...], inverted: bool, *, gains: bool
-) -> RawMatrix:
-    """Means and errors of (L, L, S) values over the seeds that there are."""
-    seen = np.isfinite(values)
-    count: Ints = seen.sum(axis=-1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(seen, values, 0.0).sum(axis=-1) / count
-        squares = np.where(seen, (values - mean[..., None]) ** 2, 0.0).sum(axis=-1)
-        se = np.sqrt(squares / (count - 1) / count)
-    return RawMatrix(
-        codes, seeds, metric, inverted, gains,
-        values=np.where(count > 0, mean, np.nan), se=np.where(count > 1, se, np.nan), count=count,
-    )  # fmt: skip
+    return RawMatrix(codes, seeds, scores.metric, inverted, False, scores.cross)
 
 
 def summarise_raw(raw: RawMatrix) -> RawSummary:
@@ -117,9 +107,8 @@ def summarise_raw(raw: RawMatrix) -> RawSummary:
     values, errors = raw.values[known], raw.se[known & np.isfinite(raw.se)]
     half = t_quantile(raw.count - 1) * raw.se
     with_errors = raw.gains and errors.size > 0
-    both = known & known.T
-    difference = np.where(both, raw.values - raw.values.T, 0.0)
-    size = float(np.sqrt((raw.values[both] ** 2).sum()))
+    asymmetry = float(_asymmetry_square(raw.values[None], known)[0])
+    over_seeds = _intervals(raw, known)
     return RawSummary(
         n=n, known_cells=int(known.sum()), missing_cells=int((off & ~known).sum()),
         mean=float(values.mean()), median=float(np.median(values)),
@@ -128,12 +117,43 @@ def summarise_raw(raw: RawMatrix) -> RawSummary:
         positive_beyond_error=int((raw.values - half > 0)[known].sum()) if with_errors else None,
         negative_beyond_error=int((raw.values + half < 0)[known].sum()) if with_errors else None,
         median_se=float(np.median(errors)) if errors.size else None,
-        asymmetry=float(np.sqrt((difference**2).sum())) / size if size > 0 else None,
+        asymmetry=float(np.sqrt(asymmetry)) if np.isfinite(asymmetry) else None,
+        mean_interval=over_seeds[0], median_interval=over_seeds[1], asymmetry_interval=over_seeds[2],
         lines=tuple(
             RawLine(code, _mean(raw.values[i, known[i]]), _mean(raw.values[known[:, i], i]))
             for i, code in enumerate(raw.languages)
         ),
     )  # fmt: skip
+
+
+def _intervals(raw: RawMatrix, known: Bools) -> tuple[tuple[float, float] | None, ...]:
+    """Jackknife intervals of mean, median and asymmetry; None where a cell has too few seeds.
+
+    The median has its own value as the centre: pseudo-values of a median scatter widely. The asymmetry's centre is the
+    mean of pseudo-values of its square, which takes out what noise adds to squares.
+    """
+    seeds = len(raw.seeds)
+    if raw.count[known].min() < MIN_SEEDS:
+        return None, None, None
+    left_out = weighted(raw, 1 - np.eye(seeds))
+    found = []
+    for of in (np.mean, np.median):
+        centre, half = of(raw.values[known]), t_half_width(jackknife_se(of(left_out[:, known], axis=1)), seeds)
+        found.append((float(centre - half), float(centre + half)))
+    square = pseudo_values(_asymmetry_square(raw.values[None], known)[0], _asymmetry_square(left_out, known))
+    if not np.isfinite(square).all():
+        return *found, None
+    half = t_half_width(square.std(ddof=1) / np.sqrt(seeds), seeds)
+    low, high = (float(np.sqrt(max(square.mean() + sign * half, 0.0))) for sign in (-1, 1))
+    return *found, (low, high)
+
+
+def _asymmetry_square(values: Floats, known: Bools) -> Floats:
+    """(K,) squared asymmetry of (K, L, L) matrices, over pairs known in both directions; NaN without any size."""
+    both = known & known.T
+    difference = values - np.swapaxes(values, -1, -2)
+    with np.errstate(invalid="ignore"):
+        return np.asarray((difference[:, both] ** 2).sum(axis=1) / (values[:, both] ** 2).sum(axis=1))
 
 
 def _mean(line: Floats) -> float | None:

@@ -11,7 +11,7 @@ from analysis.drawing import write_figure
 from analysis.matrix_csv import matrix_text
 from analysis.page import Page, Section, computed_from, number, write_page
 from analysis.palette import NEGATIVE_STOPS, POSITIVE_STOPS, ink
-from analysis.raw import KIND, summarise_raw
+from analysis.raw import KIND, RawSummary, summarise_raw
 from analysis.scores import RawMatrix, Source
 from grids.files import write_atomically
 
@@ -34,7 +34,7 @@ def raw_lines(source: Source) -> tuple[tuple[str, str], ...]:
     """The summary's numbers as people read them."""
     summary = summarise_raw(_content(source))
     names = ("mean", "median", "smallest", "largest", "median_se", "asymmetry")
-    lines = [(name.replace("_", " "), number(getattr(summary, name), 4)) for name in names]
+    lines = [(name.replace("_", " "), _with_interval(summary, name)) for name in names]
     if summary.positive is not None:
         lines.append(("positive", f"{100 * summary.positive:.1f} %"))
     for name in ("positive_beyond_error", "negative_beyond_error", "known_cells", "missing_cells"):
@@ -42,6 +42,15 @@ def raw_lines(source: Source) -> tuple[tuple[str, str], ...]:
         if value is not None:
             lines.append((name.replace("_", " "), str(value)))
     return tuple(lines)
+
+
+def _with_interval(summary: RawSummary, name: str) -> str:
+    """A number, and its interval over seeds where there is one."""
+    interval = getattr(summary, f"{name}_interval", None)
+    if interval is None:
+        return number(getattr(summary, name), 4)
+    what = "without noise 95 %" if name == "asymmetry" else "95 %"
+    return f"{number(getattr(summary, name), 4)}, {what} [{number(interval[0], 4)}, {number(interval[1], 4)}]"
 
 
 def write_raw_tables(source: Source, out: Path) -> tuple[Path, ...]:
@@ -109,7 +118,7 @@ def raw_heatmap(raw: RawMatrix, title: str, width: float) -> "Figure":
     axes.set_xticks(range(n), raw.languages, rotation=90, fontsize=font)
     axes.set_yticks(range(n), raw.languages, fontsize=font)
     axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
-    axes.set(ylabel="target")
+    axes.set_ylabel("target", fontsize=7)
     axes.set_title(title, fontsize=7, fontweight="bold", loc="left")
     for (i, j), value in np.ndenumerate(raw.values):
         if np.isfinite(value) and cell >= NUMBERS_FROM:
@@ -117,7 +126,9 @@ def raw_heatmap(raw: RawMatrix, title: str, width: float) -> "Figure":
             colour = ink(to_hex(shade))
             axes.text(j, i, number(value, 3), ha="center", va="center", fontsize=72 * cell * 0.26, color=colour)
     label: Any = f"{raw.metric}: gain from the donor" if raw.gains else raw.metric
-    figure.colorbar(drawn, ax=axes, shrink=0.6, label=label)
+    bar = figure.colorbar(drawn, ax=axes, shrink=0.6)
+    bar.set_label(label, fontsize=7)
+    bar.ax.tick_params(labelsize=6)
     return figure
 
 

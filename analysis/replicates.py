@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.scores import Scores
+from analysis.scores import RawMatrix, Scores
 from analysis.uncertainty import Floats, Ints, t_quantile
 
 MIN_SEEDS = 5  # below it no statistic of a whole matrix gets an interval or a support
@@ -37,13 +37,12 @@ class Replicates:
         return len(self.left_out)
 
 
-def replicates(scores: Scores, values: Floats, raw: bool = False, draws: int = DRAWS) -> Replicates | None:
+def replicates(scores: Scores | RawMatrix, values: Floats, draws: int = DRAWS) -> Replicates | None:
     """The replicates of a matrix, or None with fewer than `MIN_SEEDS` seeds.
 
     Args:
         scores: what the matrix was made of.
         values: (L, L) the matrix; its NaN cells stay NaN in every replicate.
-        raw: cells are gains P(i+j) - P(i), not ratios of gains.
         draws: B, of the seeds with replacement.
     """
     count = len(scores.seeds)
@@ -54,7 +53,7 @@ def replicates(scores: Scores, values: Floats, raw: bool = False, draws: int = D
     known = np.isfinite(values)
 
     def of(weights: Floats) -> Floats:
-        return np.where(known, weighted(scores, weights, raw), np.nan)
+        return np.where(known, weighted(scores, weights), np.nan)
 
     drawn = rng.multinomial(count, np.full(count, 1 / count), size=draws).astype(np.float64)
     split = np.stack([of(first), of(_other_half(first, rng))])
@@ -67,24 +66,23 @@ def halves(count: int, rng: np.random.Generator) -> Floats:
     return np.asarray(order < count // 2, dtype=np.float64)
 
 
-def weighted(scores: Scores, weights: Floats, raw: bool = False) -> Floats:
+def weighted(scores: Scores | RawMatrix, weights: Floats) -> Floats:
     """The matrix of weighted means over seeds.
 
     Args:
         scores: L languages, S seeds.
         weights: (K, S), not negative.
-        raw: gains, not ratios of gains.
 
     Returns:
-        (K, L, L) ratio of mean gains, or the mean gains; NaN on the diagonal, where a score is missing, and where the
-        mean self-gain is not positive.
+        (K, L, L) ratio of mean gains, or the mean of raw values; NaN on the diagonal, where a score is missing, and
+        where the mean self-gain is not positive.
     """
-    base, own, cross = (_means(values, weights) for values in (scores.base, scores.self_, scores.cross))
-    gain = cross - base[:, :, None]
-    if not raw:
-        self_gain = own - base
+    if isinstance(scores, RawMatrix):
+        gain = _means(scores.by_seed, weights)
+    else:
+        base, own, cross = (_means(values, weights) for values in (scores.base, scores.self_, scores.cross))
         with np.errstate(invalid="ignore"):
-            gain = gain / np.where(self_gain > 0, self_gain, np.nan)[:, :, None]
+            gain = (cross - base[:, :, None]) / np.where(own > base, own - base, np.nan)[:, :, None]
     gain[:, np.arange(gain.shape[1]), np.arange(gain.shape[1])] = np.nan
     return gain
 

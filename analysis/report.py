@@ -4,29 +4,35 @@ The matrix is a table whose cells tell value, interval, seeds and status when po
 content policy inside the file forbids every request.
 """
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from analysis.analyse import Analysis
-from analysis.diagnostics import LanguageRow, Value
+from analysis.diagnostics import LanguageRow
+from analysis.drawing import Mark, family_marks
 from analysis.figures import Drawn
 from analysis.inference import Call
+from analysis.layout import shown
 from analysis.matrix import CLTM, Status
 from analysis.output import HASHES_LISTED
-from analysis.palette import colour_limit, family_colours, family_order, hex_colour, ink
+from analysis.page import number, signed, template
+from analysis.palette import colour_limit, hex_colour, ink
 from analysis.report_methods import methods
+from analysis.report_metrics import metrics_sections
 from analysis.report_structure import structure_sections
-from analysis.summary import beside_text
+from analysis.summary import beside_text, printed
 from analysis.uncertainty import CROSS
+from analysis.view import all_orders
 from grids.files import write_atomically
 
 REPORT_FILE = "report.html"
 TEMPLATE = "report.html"
 NOTHING_DRAWN = Drawn((), ())
 MARKS = {Call.POSITIVE: "helps", Call.NEGATIVE: "hurts"}  # CSS classes of significant cells
+ORDER_WORDS = {"family": "family", "name": "code", "grid": "as in the source", "targets": "alike as targets",
+               "donors": "alike as donors", "both": "alike as both"}  # fmt: skip
 HOLES_SHOWN = 500  # in the report; holes.csv has all
 
 
@@ -43,11 +49,11 @@ class ReportCell:
 
 @dataclass(frozen=True)
 class ReportRow:
-    """One target's row, with its family and the family's colour."""
+    """One target's row, with its family and how that is marked."""
 
     code: str
     family: str
-    colour: str
+    mark: Mark
     cells: tuple[ReportCell, ...]
 
 
@@ -60,29 +66,21 @@ def write_report(analysis: Analysis, out: Path, drawn: Drawn = NOTHING_DRAWN) ->
 
 def render(analysis: Analysis, drawn: Drawn = NOTHING_DRAWN) -> str:
     """The report's HTML."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    folder = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = number
     rows, found = report_rows(analysis), analysis.findings
-    return environment.get_template(TEMPLATE).render(
-        a=analysis, title=headline(analysis), rows=rows, donors=[(row.code, row.colour) for row in rows],
+    return template(TEMPLATE).render(
+        a=analysis, title=headline(analysis), rows=rows,
         limit=colour_limit(analysis.cltm.values[analysis.cltm.used]), gradient=gradient(),
-        kinds=kinds(analysis.cltm),
+        kinds=kinds(analysis), orders=orders(analysis),
         values=[(value.aggregate, signed(printed(value)), signed(beside_text(value))) for value in analysis.values],
         beside=any(value.beside.known() for value in analysis.values), methods=methods(analysis),
         marked=any(cell.kind.endswith(tuple(MARKS.values())) for row in rows for cell in row.cells),
         structure=structure_sections(found, drawn) if found else (),
+        metrics=metrics_sections(analysis.metrics),
         structure_notes=(*found.notes, *drawn.notes) if found else (),
-        families=[(name, colour) for name, colour in family_colours([row.family for row in rows]).items() if name],
-        gains=[(row, gain_interval_text(row, analysis.cltm)) for row in analysis.rows],
+        families=sorted({row.family for row in rows if row.family}),
+        key={row.mark.name: row.mark.colour for row in rows if any(analysis.cltm.families)},
+        head=round(max(0.55 * max(len(row.code) for row in rows) + 1.3, 3.6), 2),
+        gains=[(row, gain_interval_text(row, analysis.cltm)) for row in shown_rows(analysis)],
         holes_shown=HOLES_SHOWN, hashes_listed=HASHES_LISTED,
     )  # fmt: skip
 
@@ -99,39 +97,34 @@ def headline(analysis: Analysis) -> str:
     return " \N{MIDDLE DOT} ".join(part for part in parts if part)
 
 
-def printed(value: Value) -> str:
-    """An aggregate as people read it: a share in percent, a count whole, unknown as a dash."""
-    if value.value is None:
-        return "\N{EN DASH}"
-    if isinstance(value.value, int):
-        return str(value.value)
-    if value.aggregate.percent:
-        return f"{100 * value.value:.2f} %"
-    return f"{value.value:.3f}" if abs(value.value) < 1000 else f"{value.value:.4g}"
-
-
-def signed(text: str) -> str:
-    """Numbers in a text with real minus signs."""
-    return re.sub(r"(?<![\w)])-(?=\d)", "\N{MINUS SIGN}", text)
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """A number with a real minus sign; a dash where it is not known."""
-    if value is None or not np.isfinite(value):
-        return "\N{EN DASH}"
-    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
-
-
 def report_rows(analysis: Analysis) -> tuple[ReportRow, ...]:
-    """The table's rows, families together."""
-    cltm = analysis.cltm
-    order = family_order(cltm.families)
-    colours, limit = family_colours([cltm.families[i] for i in order]), colour_limit(cltm.values[cltm.used])
+    """The table's rows, as the view shows them."""
+    cltm, order, limit = analysis.cltm, analysis.view.positions, colour_limit(analysis.cltm.values[analysis.cltm.used])
     return tuple(
-        ReportRow(cltm.languages[i], cltm.families[i], colours[cltm.families[i]],
+        ReportRow(cltm.languages[i], cltm.families[i], mark,
                   tuple(report_cell(analysis, i, j, limit) for j in order))
-        for i in order
+        for i, mark in zip(order, family_marks([cltm.families[i] for i in order]), strict=True)
     )  # fmt: skip
+
+
+def shown_rows(analysis: Analysis) -> tuple[LanguageRow, ...]:
+    """The languages of the view, in its order."""
+    return tuple(analysis.rows[i] for i in analysis.view.positions)
+
+
+def orders(analysis: Analysis) -> tuple[tuple[str, tuple[int, ...], bool], ...]:
+    """Name of each order, the table's rows in it, and whether it is the one that the table is written in."""
+    cltm, view, found = analysis.cltm, analysis.view, analysis.findings
+    likeness = {one.by: one for one in found.trees} if found else {}
+    if view.tree:
+        likeness.setdefault(view.tree.by, view.tree)
+    place = {i: k for k, i in enumerate(view.positions)}
+    everything = all_orders(cltm.languages, cltm.families, likeness)
+    now = view.tree.by if view.tree else view.order
+    return tuple(
+        (ORDER_WORDS[name], tuple(place[i] for i in order if i in place), name == now)
+        for name, order in everything.items()
+    )
 
 
 def report_cell(analysis: Analysis, i: int, j: int, limit: float) -> ReportCell:
@@ -183,9 +176,10 @@ def gain_interval_text(row: LanguageRow, cltm: CLTM) -> str:
     return f"[{number(lower, 4)}, {number(upper, 4)}]" if np.isfinite(lower) else "\N{EN DASH}"
 
 
-def kinds(cltm: CLTM) -> tuple[tuple[str, str, int], ...]:
-    """CSS class, name and number of each kind of cell that has no colour, for the legend."""
-    found = ((status, cltm.count(status)) for status in (Status.UNDEFINED, Status.NEGATIVE, Status.MISSING))
+def kinds(analysis: Analysis) -> tuple[tuple[str, str, int], ...]:
+    """CSS class, name and number of each kind of cell shown that has no colour, for the legend."""
+    drawn = shown(analysis)
+    found = ((status, drawn.count(status)) for status in (Status.UNDEFINED, Status.NEGATIVE, Status.MISSING))
     return tuple((status.value, _words(status), count) for status, count in found if count)
 
 

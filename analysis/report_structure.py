@@ -1,8 +1,9 @@
-"""The report's part on structure: what the cells share, donors and targets, distances, the graph, and their figures."""
+"""The report's part on structure: what cells share, donors and targets, distances, graph, trees, and their figures."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from analysis.clusters import Cluster, Tree
 from analysis.distances import PERMUTATIONS, DistanceTest
 from analysis.figures import Drawn
 from analysis.findings import Findings
@@ -13,8 +14,16 @@ from analysis.structure import Score, Structure
 FIGURES = (  # stem, title, text; the two-column file is shown
     ("scores", "Donors and targets", "Effects with 95 % intervals; hollow or grey where 0 can't be excluded."),
     ("map", "Map", "Near each other are languages that profit from the same donors and help the same targets."),
+    (
+        "tree",
+        "Tree",
+        "Average linkage of residuals: languages that profit from the same donors and help the same targets "
+        "join early.",
+    ),
     ("components", "Components", "Rows of the matrix on their first components; variance explained; eigenvalues."),
 )
+CLUSTERS_SHOWN = 30
+MEMBERS_SHOWN = 12
 PARTS = {
     "target": "Target (which language is tested)",
     "donor": "Donor, on its own",
@@ -30,6 +39,7 @@ def structure_sections(found: Findings, drawn: Drawn) -> tuple[Section, ...]:
         _scores(found.structure),
         _distances(found.distances),
         _graph(found.graph),
+        _clusters(found.trees),
         *_figures(drawn),
     )
 
@@ -126,6 +136,30 @@ def _node(node: Node) -> tuple[str, ...]:
         node.language, str(node.helps), str(node.helped_by), number(node.outgoing, 2), number(node.incoming, 2),
         number(node.pagerank_donor), number(node.pagerank_target), str(node.community + 1), number(node.support, 2),
     )  # fmt: skip
+
+
+def _clusters(trees: Sequence[Tree]) -> Section:
+    """The clusters of all trees, the best supported first; that of all languages says nothing and is left out."""
+    pairs = [(tree.by, cluster) for tree in trees for cluster in tree.clusters[:-1]]
+    pairs.sort(key=lambda pair: (-(pair[1].support or 0), pair[1].height))
+    more = f" The first {CLUSTERS_SHOWN} of {len(pairs)}; structure.json has all." * (len(pairs) > CLUSTERS_SHOWN)
+    return Section(
+        "Clusters",
+        "Languages whose residuals point the same way: as targets, as donors, or both; neither a target's level nor a "
+        "donor's makes a cluster. Height: 1 \N{MINUS SIGN} similarity at which it forms, 0 to 2. Support: share of "
+        f"seed resamples whose tree has the very same cluster.{more}",
+        header=("Alike as", "Members", "Languages", "Height", "Support"),
+        rows=tuple((by, *_cluster(cluster)) for by, cluster in pairs[:CLUSTERS_SHOWN]),
+        texts=(0, 2),
+    )
+
+
+def _cluster(one: Cluster) -> tuple[str, str, str, str]:
+    """A cluster as a row."""
+    count = len(one.languages)
+    more = f" and {count - MEMBERS_SHOWN} more" if count > MEMBERS_SHOWN else ""
+    names = ", ".join(one.languages[:MEMBERS_SHOWN]) + more
+    return str(count), names, number(one.height, 2), _percent(one.support)
 
 
 def _figures(drawn: Drawn) -> tuple[Section, ...]:

@@ -7,6 +7,7 @@ grid still lists it or not, and none is filled in: what a grid expects and the s
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,9 +147,7 @@ class RawMatrix:
         metric: its name in the file.
         inverted: the values are made of 1 - e.
         gains: values are P(i+j) - P(i), the diagonal unknown; otherwise they are scores of i under condition j.
-        values: (L, L) mean over seeds; NaN where it is not known.
-        se: (L, L) standard error of the mean over (paired) seeds; NaN with fewer than two.
-        count: (L, L) seeds.
+        by_seed: (L, L, S) the values, paired inside a seed; NaN where there is none.
     """
 
     languages: tuple[str, ...]
@@ -156,9 +155,25 @@ class RawMatrix:
     metric: str
     inverted: bool
     gains: bool
-    values: Floats
-    se: Floats
-    count: Ints
+    by_seed: Floats
+
+    @cached_property
+    def count(self) -> Ints:
+        """(L, L) seeds of each cell."""
+        count: Ints = np.isfinite(self.by_seed).sum(axis=-1)
+        return count
+
+    @cached_property
+    def values(self) -> Floats:
+        """(L, L) mean over seeds; NaN where it is not known."""
+        return np.where(self.count > 0, np.nansum(self.by_seed, axis=-1) / np.maximum(self.count, 1), np.nan)
+
+    @cached_property
+    def se(self) -> Floats:
+        """(L, L) standard error of the mean; NaN with fewer than two seeds."""
+        squares = np.nansum((self.by_seed - self.values[..., None]) ** 2, axis=-1)
+        several = np.maximum(self.count, 2)
+        return np.where(self.count > 1, np.sqrt(squares / (several - 1) / several), np.nan)
 
 
 @dataclass(frozen=True, eq=False)

@@ -88,6 +88,9 @@ def _read_rows(path: Path) -> list[dict[str, str]]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"cannot read {str(path)!r} as a CSV: {error}") from None
     header = [name.strip().lower() for name in lines[0]] if lines else []
+    twice = sorted({name for name in header if name and header.count(name) > 1})
+    if twice:
+        raise UserError(f"{path}: column {', '.join(map(repr, twice))} is there more than once")
     missing = [name for name in NEEDED if name not in header]
     if missing:
         raise UserError(f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)} of a scores CSV")

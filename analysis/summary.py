@@ -5,6 +5,7 @@ noise floors, values without noise, intervals, chance, and what the tests say of
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, get_args
 
 from analysis.baselines import language_interval, row_correlation
@@ -74,12 +75,21 @@ def _counted(count: Count, tests: CellTests | None) -> Value:
     return Value(Aggregate(count.key, of, count.title, count.meaning), value)
 
 
+def printed(value: Value) -> str:
+    """An aggregate as people read it: a share in percent, a count whole, unknown as a dash."""
+    if value.value is None:
+        return "\N{EN DASH}"
+    if isinstance(value.value, int):
+        return str(value.value)
+    if value.aggregate.percent:
+        return f"{100 * value.value:.2f} %"
+    return f"{value.value:.3f}" if abs(value.value) < 1000 else f"{value.value:.4g}"
+
+
 def beside_text(value: Value) -> str:
     """What stands beside a value, in words; empty if nothing does."""
     there = value.beside
-
-    def number(one: float) -> str:
-        return f"{100 * one:.1f} %" if value.aggregate.percent else f"{one:.3f}"
+    number = partial(in_its_unit, value)
 
     parts = []
     if there.corrected is not None:
@@ -93,6 +103,11 @@ def beside_text(value: Value) -> str:
     if there.language_lower is not None and there.language_upper is not None:
         parts.append(f"over languages [{number(there.language_lower)}, {number(there.language_upper)}]")
     return ", ".join(parts)
+
+
+def in_its_unit(value: Value, number: float) -> str:
+    """A number beside a value as people read it."""
+    return f"{100 * number:.1f} %" if value.aggregate.percent else f"{number:.3f}"
 
 
 FURTHER = (

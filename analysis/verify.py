@@ -2,25 +2,29 @@
 
     python -m analysis.verify results/demo/analysis
 
-Compared are `summary.json`, `matrix.csv` and, where they are, `cells.parquet` and `structure.json`: every number. The
-report's options and sources come from `recipe.json` beside it; `--source` names the sources where they have moved.
-Exit status: 0 if everything agrees, 1 if something differs, 2 after a user's mistake. Not covered: figures and page.
+Reports of `analysis.cltm`, `interval`, `geometry` and `compare`. Compared is every number of every table: JSON, CSV
+and Parquet. The report's options and sources come from `recipe.json` beside it; `--source` names the sources where they
+have moved. Exit status: 0 if everything agrees, 1 if something differs, 2 after a user's mistake. Not covered: figures
+and page.
 """
 
 import argparse
+import csv
 import json
 import math
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from grids.errors import one_line_errors
+from grids.errors import UserError, one_line_errors
 
 RELATIVE, ABSOLUTE = 1e-9, 1e-12  # other machines sum in another order
 SHOWN = 40
-TABLES = ("summary.json", "matrix.csv", "cells.parquet", "structure.json")
+COMMANDS = {f"python -m {name}": name for name in ("analysis.cltm", "analysis.interval", "analysis.geometry",
+                                                   "analysis.compare")}  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m analysis.verify", description="Recomputes a report from its scores and says what differs."
     )
-    parser.add_argument("report", type=Path, metavar="REPORT", help="a report's folder, or its report.html")
+    parser.add_argument("report", type=Path, metavar="REPORT", help="a report's folder, or its page")
     parser.add_argument("--source", type=Path, nargs="+", metavar="SOURCE", help="where its sources are now")
     options = parser.parse_args(arguments)
     return one_line_errors(lambda: _run(options))
@@ -36,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     """Compares and prints."""
+    if not options.report.exists():
+        raise UserError(f"{str(options.report)!r} does not exist; give the folder of a report")
     folder: Path = options.report if options.report.is_dir() else options.report.parent
     found = verify(folder, options.source)
     for line in found[:SHOWN]:
@@ -56,28 +62,21 @@ def verify(folder: Path, source: Sequence[Path] | None = None) -> list[str]:
     Raises:
         UserError: there is no report, or its sources can't be read.
     """
-    from analysis.cltm import compute
-    from analysis.output import write_tables
-    from analysis.raw_output import write_raw_tables
     from analysis.recipe import read_recipe
-    from analysis.scores import Source
 
-    options = read_recipe(folder)
+    recipe = read_recipe(folder)
+    if recipe.command not in COMMANDS:
+        raise UserError(f"recipe.json names the command {recipe.command!r}; allowed: {', '.join(COMMANDS)}")
+    command = import_module(COMMANDS[recipe.command])
+    options = recipe.options(command.parser())
     options.source = list(source) if source else options.source
-    found = compute(options)
     with tempfile.TemporaryDirectory() as name:
-        again = Path(name)
-        if isinstance(found, Source):
-            write_raw_tables(found, again)
-        else:
-            write_tables(found, again)
-        return [line for table in TABLES for line in _compare(folder / table, again / table)]
+        again = sorted(command.write_tables(command.compute(options), Path(name)))
+        return [line for table in again for line in _compare(folder / table.name, table)]
 
 
 def _compare(there: Path, again: Path) -> Iterator[str]:
     """The differences of one table."""
-    if not again.exists():
-        return
     if not there.exists():
         yield f"{there.name}: is not there"
         return
@@ -98,13 +97,17 @@ def _read(path: Path) -> Any:
 
         rows = pq.read_table(path).to_pylist()
         return {f"({row['target']}, {row['donor']})": row for row in rows}
-    header, *lines = [line.split(",") for line in path.read_text(encoding="utf-8").splitlines()]
-    return {line[0]: {code: _cell(text) for code, text in zip(header[1:], line[1:], strict=True)} for line in lines}
+    with path.open(encoding="utf-8", newline="") as file:
+        header, *lines = csv.reader(file)
+    return {f"line {n}": dict(zip(header, map(_cell, line), strict=True)) for n, line in enumerate(lines, start=2)}
 
 
-def _cell(text: str) -> float | None:
+def _cell(text: str) -> float | str:
     """A cell of a CSV."""
-    return float(text) if text else None
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def differences(there: Any, again: Any, where: str = "") -> Iterator[str]:

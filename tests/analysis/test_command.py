@@ -20,7 +20,8 @@ CONTRACT = ("metric", "n", "rfd", "relative_asymmetry", "average_row_cosine", "p
             "median_se", "mean_se", "undefined_cells", "missing_cells")  # fmt: skip
 FILES = ("summary.json", "matrix.csv", "cells.parquet", "holes.csv", "heatmap.pdf", "heatmap.svg", "heatmap.png",
          "report.html", "recipe.json", "structure.json", "tables",
-         *(f"{stem}_{width}.{suffix}" for stem in ("components", "map", "scores") for width in ("1col", "2col")
+         *(f"{stem}_{width}.{suffix}" for stem in ("components", "heatmap", "map", "scores", "tree")
+           for width in ("1col", "2col")
            for suffix in ("pdf", "svg", "png")))  # fmt: skip
 
 

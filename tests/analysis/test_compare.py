@@ -122,8 +122,9 @@ def test_equal_stems_get_their_folders_as_names(tmp_path):
 def test_matrices_without_self_gain_are_compared_if_in_the_same_units():
     rng = np.random.default_rng(1)
     values = rng.normal(0, 0.1, (5, 5))
-    raw = RawMatrix(codes(5), (0, 1, 2), "r1", False, True, values, np.full((5, 5), 0.01), np.full((5, 5), 3))
-    one, other = side("a", raw, [""] * 5), side("b", replace(raw, values=values + 0.2), [""] * 5)
+    by_seed = values[..., None] + np.array([-0.01, 0, 0.01])
+    raw = RawMatrix(codes(5), (0, 1, 2), "r1", False, True, by_seed)
+    one, other = side("a", raw, [""] * 5), side("b", replace(raw, by_seed=by_seed + 0.2), [""] * 5)
     pair = compare(one, other)
     assert pair.tested == 20
     assert all(cell.differs for cell in pair.cells)

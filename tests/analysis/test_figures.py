@@ -7,10 +7,10 @@ import matplotlib
 import numpy as np
 import pytest
 
-from analysis.drawing import OTHER, WIDTHS, family_marks, numbered_marks
+from analysis.clusters import tree
+from analysis.drawing import OTHER, STYLE, WIDTHS, family_marks, numbered_marks
 from analysis.figures import ROWS_SHOWN, components_figure, map_figure, scores_figure, write_figures
 from analysis.graph import graph
-from analysis.plots import STYLE
 from analysis.spectrum import spectrum
 from analysis.structure import structure
 from tests.analysis.test_structure import codes, known, planted
@@ -65,14 +65,15 @@ def test_long_lists_show_the_first_and_the_last():
 def test_files_at_both_widths_hold_real_text_and_are_the_same_each_time(tmp_path):
     values, languages, families, seeds = parts(5)
     found, network = structure(values, languages, seeds), graph(values, languages, seeds)
-    drawn = write_figures(values, languages, families, found, network, tmp_path)
-    assert len(drawn.paths) == 3 * 2 * 3
+    likeness = tree(values, languages, seeds=seeds)
+    drawn = write_figures(values, languages, families, found, network, likeness, tmp_path)
+    assert len(drawn.paths) == 4 * 2 * 3
     assert drawn.notes == ()
     svg = (tmp_path / "map_1col.svg").read_text()
     assert ">cmn_hans_cn<" in svg
     assert b"/FontFile2" in (tmp_path / "scores_2col.pdf").read_bytes()
     first = {path: path.read_bytes() for path in drawn.paths if path.suffix != ".png"}
-    write_figures(values, languages, families, found, network, tmp_path)
+    write_figures(values, languages, families, found, network, likeness, tmp_path)
     assert all(path.read_bytes() == content for path, content in first.items())
 
 
@@ -80,9 +81,10 @@ def test_files_at_both_widths_hold_real_text_and_are_the_same_each_time(tmp_path
 def test_what_can_not_be_drawn_is_said(tmp_path: Path, n: int):
     values = np.full((n, n), np.nan)
     values[0, 1] = 0.3
-    drawn = write_figures(values, codes(n), [""] * n, structure(values, codes(n)), graph(values, codes(n)), tmp_path)
+    found = structure(values, codes(n)), graph(values, codes(n)), tree(values, codes(n))
+    drawn = write_figures(values, codes(n), [""] * n, *found, tmp_path)
     assert drawn.paths == ()
-    assert len(drawn.notes) == 3
+    assert len(drawn.notes) == 4
 
 
 def test_marks_differ_in_shape_and_rare_families_share_one():

@@ -8,6 +8,7 @@ import pytest
 
 from analysis.centroids import Model, cloud, geometry, rank_test
 from analysis.geometry import find, main
+from analysis.verify import verify
 from grids.errors import UserError
 from tests.analysis.factories import Folder, results, rows, truth
 
@@ -138,6 +139,9 @@ def test_the_command_writes_json_tables_figures_and_page(tmp_path, capsys):
     assert {"geometry_1col.pdf", "geometry_2col.svg", "geometry_2col.png", "geometry.html", "distance_cosine.csv"} <= {
         path.name for path in out.iterdir()
     }
+    assert verify(out) == []
+    (out / "pairs.csv").write_text((out / "pairs.csv").read_text().replace("no", "xx", 1))
+    assert verify(out)
 
 
 def test_a_folder_without_embeddings_or_without_common_models_is_a_users_mistake(tmp_path, capsys):

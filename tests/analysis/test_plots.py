@@ -1,14 +1,19 @@
 """The figure: nothing falls off it at any size, its scale, and its text stays text."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 
 from analysis.analyse import Analysis, analyse
+from analysis.drawing import STYLE, WIDTHS
+from analysis.layout import NUMBERS_UP_TO
 from analysis.palette import colour_limit, family_order, hex_colour, ink
-from analysis.plots import NUMBERS_UP_TO, heatmap, write_heatmap
+from analysis.plots import heatmap, write_heatmap
+from analysis.view import view
 from tests.analysis.factories import Folder, results, rows, truth
 
 DATA = Path(__file__).parents[1] / "data"
@@ -31,6 +36,27 @@ def random_matrix(folder: Path, n: int) -> Analysis:
     families = [f"{code},{('Turkic', 'Indo-European (Indo-Aryan)', '')[i // 4 % 3]}" for i, code in enumerate(codes)]
     (folder / "f.csv").write_text("\n".join(["code,family", *families]))
     return analyse(folder / "m.csv", folder / "f.csv")
+
+
+@pytest.mark.parametrize("order", ["family", "name"])
+@pytest.mark.parametrize("width", WIDTHS.values())
+@pytest.mark.parametrize("n", [4, 44, 147])
+def test_every_text_lies_inside_a_column_and_families_names_stay_apart(tmp_path, n, width, order):
+    found = random_matrix(tmp_path, n)
+    shown = view(found.cltm.languages, found.cltm.families, order)
+    with matplotlib.rc_context(STYLE):
+        figure = heatmap(replace(found, view=shown), width)
+        figure.draw_without_rendering()
+        assert figure.get_figwidth() == pytest.approx(width)
+        texts = [*figure.texts, *figure.axes[0].texts, *figure.axes[0].get_yticklabels()]
+        texts += [text for legend in figure.legends for text in legend.get_texts()]
+        boxes = [text.get_window_extent() for text in texts if text.get_text()]
+        assert min(box.x0 for box in boxes) >= -1
+        assert max(box.x1 for box in boxes) <= figure.bbox.x1 + 1
+        assert min(box.y0 for box in boxes) >= -1
+        names = [text.get_window_extent() for text in figure.axes[0].texts if text.get_ha() == "left"]
+        assert all(above.y0 >= below.y1 - 1 for above, below in pairwise(names))
+        assert (len(names) > 0) == (order == "family" and width > 5)
 
 
 @pytest.mark.parametrize("n", [1, 2, 4, 20, 44, 147])
@@ -89,7 +115,8 @@ def test_files_hold_real_text_and_cells_kept_out_are_in_the_legend(tmp_path):
     frame = frame[~((frame.role == "cross") & (frame.language == "no") & (frame.donor == "zh-CN"))]
     analysis = analyse(results(tmp_path, planted, how, frame), DATA / "families.csv")
     paths = write_heatmap(analysis, tmp_path)
-    assert [path.name for path in paths] == ["heatmap.pdf", "heatmap.svg", "heatmap.png"]
+    stems = ("heatmap", "heatmap_1col", "heatmap_2col")
+    assert [path.name for path in paths] == [f"{stem}.{suffix}" for stem in stems for suffix in ("pdf", "svg", "png")]
     svg = paths[1].read_text()
     for text in ("cmn_hans_cn", "donor", "undefined (4)", "negative self gain (4)", "missing (1)"):
         assert f">{text}<" in svg

@@ -37,7 +37,11 @@ def test_structure_is_in_the_page_and_in_a_file_that_verifies(tmp_path):
         "without noise",
     ):
         assert text in page
-    assert page.count("data:image/svg+xml;base64,") == 3
+    assert page.count("data:image/svg+xml;base64,") == 4
+    pairs = [(tree["by"], one) for tree in found["trees"] for one in tree["clusters"][:-1]]
+    by, best = min(pairs, key=lambda pair: (-pair[1]["support"], pair[1]["height"]))
+    row = f'<td>{by}</td><td class="n">{len(best["languages"])}</td><td>{", ".join(best["languages"])}</td>'
+    assert row in page.split("Clusters</h3>")[1].split("<tbody>")[1].split("</tr>")[0]
     assert verify(out) == []
     found["donors"][0]["effect"] += 1e-3
     (out / "structure.json").write_text(json.dumps(found))

@@ -12,10 +12,9 @@ from analysis.baselines import family_test, language_interval, row_correlation, 
 from analysis.beside import BESIDE, Beside, evidence
 from analysis.cltm import main
 from analysis.matrix import from_values
-from analysis.metrics import every_metric, metrics_of
 from analysis.resampling import linear, resample, rfd_floor, rfd_square, without
 from analysis.summary import beside_text, summary
-from tests.analysis.factories import Folder, results, rows, truth
+from tests.analysis.factories import Folder, results, truth
 from tests.analysis.simulated import SeedNoise, matrix, simulate, spread, with_diagonal
 
 
@@ -194,17 +193,6 @@ def test_affine_scores_change_nothing():
     other = replace(scores, base=3 * scores.base + 1, self_=3 * scores.self_ + 1, cross=3 * scores.cross + 1)
     for one, two in zip(summary(matrix(scores)), summary(matrix(other)), strict=True):
         assert one.beside.known() == pytest.approx(two.beside.known(), rel=1e-6, abs=1e-9), one.aggregate.key
-
-
-def test_every_metric_of_a_folder_is_summarised_the_primary_one_first(tmp_path):
-    planted = truth(3)
-    frame = rows(planted, Folder())
-    other = rows(planted, Folder(metric="accuracy")).assign(primary=False)
-    folder = results(tmp_path, planted, Folder(), pd.concat([other, frame]))
-    assert metrics_of([folder]) == ("score", "accuracy")
-    first, second = every_metric([folder])
-    assert (first.cltm.metric, second.cltm.metric) == ("score", "accuracy")
-    assert first.values[0].value == pytest.approx(second.values[0].value)
 
 
 @pytest.mark.parametrize("profile", ["paper", "recommended"])

@@ -187,6 +187,7 @@ def test_unequal_seed_counts_and_empty_scores_are_kept_as_they_are(tmp_path):
         (["m,single,ca,,0,0.5"], HEADER.replace("f1", "bleu"), "has none of them"),
         (["m,single,ca,,0,0.5,0.1"], HEADER + ",eer", "choose one with --metric"),
         ([], HEADER, "no row of scores"),
+        (["m,single,ca,,0,0.5,0"], HEADER + ",Seed", "column 'seed' is there more than once"),
     ],
 )
 def test_a_scores_csv_without_meaning_is_refused(tmp_path, lines, header, message):

@@ -11,7 +11,7 @@ from analysis.clusters import tree
 from analysis.graph import communities, edges, graph, pagerank, scaling
 from analysis.matrix_csv import read_matrix
 from analysis.replicates import MIN_SEEDS, Replicates, pseudo_values, replicates, weighted
-from analysis.scores import Scores
+from analysis.scores import RawMatrix, Scores
 from analysis.spectrum import spectrum
 from analysis.structure import Structure, adjusted, complete_subset, decompose, similarity, structure
 
@@ -111,9 +111,10 @@ def test_shares_and_ranks_ignore_scale_and_shift(scale, shift, seed):
 def test_a_matrix_without_self_gain_is_decomposed_from_its_gains():
     rng = np.random.default_rng(1)
     scores = scores_of(planted("half", 6, rng), 6, 0.1, rng)
-    gains = weighted(scores, np.ones((1, 6)), raw=True)[0]
+    raw = RawMatrix(scores.languages, scores.seeds, "f1", False, True, scores.cross - scores.base[:, None])
+    gains = weighted(raw, np.ones((1, 6)))[0]
     np.testing.assert_allclose(gains[0, 1], (scores.cross[0, 1] - scores.base[0]).mean())
-    found = structure(gains, scores.languages, replicates(scores, gains, raw=True))
+    found = structure(gains, scores.languages, replicates(raw, gains))
     assert found.parts
     assert all(one.lower is not None for one in found.donors)
 

@@ -1,0 +1,83 @@
+"""Several metrics of the same scores: side by side in the page and in the summary, and no fault of one ends another."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.cltm import main
+from analysis.matrix import from_values
+from analysis.metrics import Measured, agreements, metrics_of
+from analysis.verify import verify
+from tests.analysis.factories import Folder, results, rows, truth
+
+
+def two_metrics(path, second=None, seeds=6):
+    """A folder whose `accuracy` comes first in the file and is not primary."""
+    planted, how = truth(4), Folder(range(seeds), noise=0.01)
+    other = rows(planted, Folder(range(seeds), noise=0.01, metric="accuracy", draw=1)).assign(primary=False)
+    other = other if second is None else second(other)
+    return results(path, planted, how, pd.concat([other, rows(planted, how)]))
+
+
+def test_every_metric_is_summarised_the_primary_one_first_and_the_report_verifies(tmp_path):
+    folder = two_metrics(tmp_path / "r")
+    assert metrics_of([folder]) == ("score", "accuracy")
+    assert main([str(folder)]) == 0
+    summary = json.loads((folder / "analysis" / "summary.json").read_text())
+    first, second = summary["metrics"]
+    assert (first["metric"], second["metric"]) == ("score", "accuracy")
+    assert first["aggregates"]["rfd"] == summary["rfd"] != second["aggregates"]["rfd"]
+    assert second["beside"]["rfd"]["lower"] <= second["beside"]["rfd"]["upper"]
+    (pair,) = first["agreement"]
+    assert pair["cells"] == 12
+    assert 0.9 < pair["correlation"] < 1
+    assert second["agreement"] == [pair]
+    page = (folder / "analysis" / "report.html").read_text()
+    assert "Metrics side by side" in page
+    assert f"{pair['correlation']:.3f}" in page
+    assert verify(folder / "analysis") == []
+    assert main([str(folder), "--metric", "accuracy", "--out", str(tmp_path / "o")]) == 0
+    other = json.loads((tmp_path / "o" / "summary.json").read_text())
+    assert other["rfd"] == pytest.approx(second["aggregates"]["rfd"])
+    assert [one["aggregates"] for one in other["metrics"]] == [one["aggregates"] for one in summary["metrics"]]
+
+
+def test_one_metric_has_no_section_and_a_typo_names_those_that_there_are(tmp_path, capsys):
+    folder = results(tmp_path / "r", truth(3))
+    assert main([str(folder)]) == 0
+    assert "side by side" not in (folder / "analysis" / "report.html").read_text()
+    assert main([str(two_metrics(tmp_path / "two")), "--metric", "acuracy"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "accuracy" in error
+    assert "score" in error
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (lambda frame: frame.assign(value=np.nan), "no finite number"),
+        (lambda frame: frame[frame.role == "base"], ""),
+    ],
+)
+def test_a_faulty_second_metric_is_told_and_ends_no_report(tmp_path, fault, said):
+    folder = two_metrics(tmp_path / "r", fault)
+    assert main([str(folder)]) == 0
+    _, second = json.loads((folder / "analysis" / "summary.json").read_text())["metrics"]
+    assert second["aggregates"].get("rfd") is None
+    assert said in (second["problem"] or "")
+    assert said in (folder / "analysis" / "report.html").read_text()
+
+
+def test_agreement_is_of_the_cells_used_in_both_by_name_of_language():
+    def measured(name, codes, values):
+        return Measured(name, from_values(codes, np.array(values), [""] * 3))
+
+    nan = np.nan
+    one = measured("one", "abc", [[1, 1, 2], [3, 1, 4], [5, 6, 1]])
+    other = measured("other", "cba", [[1, 12, 10], [8, 1, nan], [4, 2, 1]])  # twice as much, one cell unknown
+    (pair,) = agreements([one, other, Measured("third", None, problem="why")])
+    assert (pair.one, pair.other, pair.cells) == ("one", "other", 5)
+    assert pair.correlation == pytest.approx(1)

@@ -1,0 +1,83 @@
+"""Matrices without self-gain: what they say is worked by hand, and their intervals hold the truth."""
+
+import json
+
+import numpy as np
+import pytest
+
+from analysis.cltm import main
+from analysis.compare import compare_sources
+from analysis.raw import summarise_raw
+from analysis.scores import RawMatrix
+from analysis.verify import verify
+from tests.analysis.factories import Folder, Truth, results, rows, truth
+from tests.analysis.simulated import GAIN, SETTINGS, SeedNoise, simulate
+
+
+def raw_folder(path, planted, draw=0, seeds=6):
+    how = Folder(range(seeds), noise=0.01, draw=draw, grid={"mode": "list"})
+    frame = rows(planted, how)
+    return results(path, planted, how, frame[frame.role != "self"])
+
+
+def raw_of(by_seed):
+    by_seed = np.array(by_seed, dtype=float)
+    codes = tuple(f"l{i}" for i in range(len(by_seed)))
+    return RawMatrix(codes, tuple(range(by_seed.shape[-1])), "f1", False, True, by_seed)
+
+
+def test_means_errors_and_counts_are_over_the_seeds_that_there_are():
+    nan = np.nan
+    raw = raw_of([[[nan] * 3, [1, 2, 6]], [[nan, 4, nan], [nan] * 3]])
+    np.testing.assert_array_equal(raw.count, [[0, 3], [1, 0]])
+    np.testing.assert_allclose(raw.values, [[nan, 3], [4, nan]])
+    np.testing.assert_allclose(raw.se, [[nan, np.sqrt(7 / 3)], [nan, nan]])
+    assert summarise_raw(raw).mean_interval is None
+
+
+def coverage(kind, seeds, repeats, n):
+    """How often the intervals of mean, median and asymmetry hold what they hold without noise."""
+    hits = []
+    for k in range(repeats):
+        rng = np.random.default_rng(k)
+        r = SETTINGS[kind](rng, n)
+        scores = simulate(r, rng, SeedNoise(training=0.5), seeds)
+        found = summarise_raw(raw_of(scores.cross - scores.base[:, None]))
+        true = summarise_raw(raw_of(np.where(np.eye(n, dtype=bool), np.nan, GAIN * r)[..., None]))
+        intervals = (found.mean_interval, found.median_interval, found.asymmetry_interval)
+        values = (true.mean, true.median, true.asymmetry)
+        hits.append([low <= one <= high for (low, high), one in zip(intervals, values, strict=True)])
+    return np.mean(hits, axis=0)
+
+
+def test_intervals_over_seeds_hold_the_truth():
+    assert min(coverage("half", 6, 60, 10)) >= 0.88  # 60 draws; in full below
+
+
+@pytest.mark.slow  # 6 x 2000 matrices
+@pytest.mark.parametrize("kind", SETTINGS)
+@pytest.mark.parametrize("seeds", [5, 10])
+def test_intervals_over_seeds_hold_the_truth_in_full(kind, seeds):
+    assert min(coverage(kind, seeds, 2000, 16)) >= 0.92
+
+
+def test_the_report_has_the_intervals_and_verifies(tmp_path, capsys):
+    folder = raw_folder(tmp_path / "r", truth(4))
+    assert main([str(folder)]) == 0
+    summary = json.loads((folder / "analysis" / "summary.json").read_text())
+    for name in ("mean", "median"):
+        low, high = summary[f"{name}_interval"]
+        assert low < summary[name] < high
+    assert "without noise 95 %" in capsys.readouterr().out
+    assert verify(folder / "analysis") == []
+
+
+def test_two_raw_matrices_have_a_noise_ceiling_and_one_planted_difference(tmp_path):
+    one = truth(6, seed=1)
+    other = Truth(one.codes, one.r.copy(), one.base, one.gain)
+    other.r[0, 1] += 2
+    paths = [raw_folder(tmp_path / name, planted, k) for k, (name, planted) in enumerate((("a", one), ("b", other)))]
+    (pair,) = compare_sources(paths).pairs
+    assert 0.8 < pair.ceiling <= 1
+    assert min((cell for cell in pair.cells if cell.p is not None), key=lambda cell: cell.p).target == one.codes[0]
+    assert all(row.lower <= row.difference <= row.upper for row in pair.corrected)
