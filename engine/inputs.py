@@ -1,9 +1,11 @@
 """From clips to padded batches: waves of the prepared store, or cached outputs of a frozen part."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -13,7 +15,10 @@ from tasks.base import Batch, Frozen
 from tasks.data.clips import Clip
 from tasks.data.store import open_language
 
+T = TypeVar("T")
+R = TypeVar("R")
 INT16_SCALE = 32768.0
+AHEAD = 2  # batches put together before they are asked for
 
 
 class Inputs(Protocol):
@@ -74,6 +79,21 @@ def collate(arrays: Sequence[np.ndarray]) -> Batch:
     for row, array in zip(values, arrays, strict=True):
         row[: len(array)] = array
     return Batch(torch.from_numpy(values), torch.tensor([len(array) for array in arrays]))
+
+
+def ahead(items: Iterable[T], make: Callable[[T], R]) -> Iterator[R]:
+    """Makes something of each item, in order, `AHEAD` items before it is asked for, in a thread of its own."""
+    pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
+    waiting = deque[Future[R]]()
+    try:
+        for item in items:
+            waiting.append(pool.submit(make, item))
+            if len(waiting) > AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def length_batches(clips: Sequence[Clip], seconds: float) -> Iterator[list[int]]:

@@ -2,44 +2,42 @@
 
 `Learner` asks torch.distributed, never Ray, for its rank. With k workers each step's global batch is dealt out and
 gradients are weighted by the global number of examples, so that the sum is what one worker computes; test clips are
-dealt out too and their outputs gathered on rank 0, because AUC, WER or BLEU are no means of shards.
+dealt out too and their outputs gathered on rank 0, because AUC, WER or BLEU are no means of shards. Batches are put
+together ahead of the step, in a thread of their own.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
-from typing import Any
+from itertools import accumulate, islice, pairwise
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import distributed, nn
 
-from engine.inputs import Inputs, collate, length_batches
+from engine.checkpoints import Checkpoints, PausedError
+from engine.fitting import Fitting, Log, Share, World
+from engine.inputs import Inputs, ahead, collate, length_batches
 from grids.grid import Train
 from tasks.base import Batch, Example, Output, Task, Tests
 from tasks.data.clips import Clip
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-FIRST_SCALE = (
-    1024.0  # of fp16 gradients. PyTorch's 65,536 overflows, so the first steps of a short training are skipped
-)
-Log = Callable[[int, Mapping[str, float | torch.Tensor]], None]
+AGREE_EVERY = 10  # steps; so often do workers ask rank 0 whether a state is due
 
 
 @dataclass(frozen=True)
-class World:
-    """Which of the workers of a trial this is."""
+class Fitted:
+    """How a training went.
 
-    rank: int = 0
-    size: int = 1
+    Attributes:
+        steps: optimiser steps, those before an interruption included.
+        micro: examples at once, if a batch did not fit into memory; 0 if it did.
+    """
 
-    @classmethod
-    def current(cls) -> "World":
-        """This process's place in the group, or alone."""
-        if not distributed.is_initialized():
-            return cls()
-        return cls(distributed.get_rank(), distributed.get_world_size())
+    steps: int
+    micro: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,51 +64,30 @@ class Learner:
     evaluation_seconds: float
     log: Log
 
-    def fit(self, stages: Sequence[Sequence[Clip]], seed: int) -> int:
-        """Trains on the stages in order.
-
-        Returns:
-            The number of optimiser steps.
+    def fit(self, stages: Sequence[Sequence[Clip]], seed: int, checkpoints: Checkpoints | None = None) -> Fitted:
+        """Trains on the stages in order, from where a kept state ends.
 
         Raises:
             FloatingPointError: the loss is not finite (names the step and the clips), or the gradient.
+            PausedError: the training was asked to stop; its state is kept.
         """
         lengths = self._schedule(stages, seed)
-        if not sum(lengths):
-            return 0
+        steps = sum(lengths)
+        if not steps:
+            return Fitted(0)
         self.network.train()
-        losses: nn.Module = _Losses(self.task, self.network)
-        if self.world.size > 1:
-            # Backbones hold parameters that take no part (a mask embedding): DDP must look for them.
-            losses = nn.parallel.DistributedDataParallel(losses, find_unused_parameters=True)
-        parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        rate, decay = self.train.learning_rate, self.train.weight_decay
-        optimiser = torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimiser, lambda step: rate_factor(self.train, step, sum(lengths))
+        fitting = Fitting(
+            self.task, self.network, self.train, steps, self.device, self.world, self._autocast, self._training_batch
         )
-        scaler = torch.amp.grad_scaler.GradScaler(
-            self.device.type, init_scale=FIRST_SCALE, enabled=self.train.precision == "fp16"
-        )
+        if checkpoints and (state := checkpoints.load()):
+            fitting.load_state(state)
         batches = (batch for c, length in zip(stages, lengths, strict=True) for batch in self._batches(c, seed, length))
-        skipped = 0  # fp16 alone: steps whose gradients overflowed
-        for step, examples in enumerate(batches, start=1):
-            loss = self._loss(losses, examples, step)
-            optimiser.zero_grad(set_to_none=True)
-            scaler.scale(loss * self.world.size).backward()  # DDP takes the mean over workers; the sum is wanted
-            scaler.unscale_(optimiser)
-            norm = nn.utils.clip_grad_norm_(parameters, self.train.gradient_clip or float("inf"))
-            if not scaler.is_enabled() and not torch.isfinite(norm):
-                raise FloatingPointError(f"the gradient is {norm.item()} at step {step}")
-            scale = scaler.get_scale()
-            scaler.step(optimiser)
-            scaler.update()
-            skipped += scaler.get_scale() < scale
-            self.log(step, {"loss": loss.detach(), "gradient_norm": norm, "learning_rate": schedule.get_last_lr()[0]})
-            schedule.step()
-        if skipped == sum(lengths):
-            raise FloatingPointError(f"every gradient of the {skipped} steps overflowed in fp16")
-        return sum(lengths)
+        for share in ahead(islice(batches, fitting.step, None), self._share):
+            values = fitting.advance(share)
+            self.log(fitting.step, values)
+            if checkpoints and fitting.step < steps:
+                self._leave_state(fitting, checkpoints)
+        return Fitted(fitting.step, fitting.micro)
 
     @torch.no_grad()
     def evaluate(self, tests: Mapping[str, Sequence[Clip]]) -> dict[str, Tests] | None:
@@ -126,14 +103,7 @@ class Learner:
             self.network.eval()
         gathered = {}
         for language, clips in tests.items():
-            outputs: dict[int, Output] = {}
-            for number, indices in enumerate(length_batches(clips, self.evaluation_seconds)):
-                if number % self.world.size == self.world.rank:
-                    batch = self._collate([clips[n] for n in indices]).to(self.device)
-                    with self._autocast():
-                        found = self.task.outputs(self.network, batch)
-                    _require_finite(found, [clips[n] for n in indices])
-                    outputs |= dict(zip(indices, found, strict=True))
+            outputs = self._own_outputs(clips)
             shards: list[Any] = [outputs]
             if self.world.size > 1:
                 shards = [None] * self.world.size
@@ -142,6 +112,30 @@ class Learner:
                 merged = {number: output for shard in shards for number, output in shard.items()}
                 gathered[language] = Tests(tuple(clips), tuple(merged[n] for n in range(len(clips))))
         return gathered if self.world.rank == 0 else None
+
+    def _own_outputs(self, clips: Sequence[Clip]) -> dict[int, Output]:
+        """Number of each clip that is this worker's -> its outputs."""
+        groups = list(length_batches(clips, self.evaluation_seconds))[self.world.rank :: self.world.size]
+        outputs: dict[int, Output] = {}
+        parts = [[clips[number] for number in group] for group in groups]
+        for numbers, part, batch in zip(groups, parts, ahead(parts, self._batch), strict=True):
+            found = self._outputs(part, batch)
+            _require_finite(found, part)
+            outputs |= dict(zip(numbers, found, strict=True))
+        return outputs
+
+    def _outputs(self, clips: Sequence[Clip], batch: Batch) -> Sequence[Output]:
+        """What the network makes of a batch; of halves of it where it does not fit into memory."""
+        try:
+            with self._autocast():
+                return self.task.outputs(self.network, batch)
+        except torch.OutOfMemoryError:
+            if len(clips) == 1:
+                raise
+        torch.cuda.empty_cache()
+        middle = len(clips) // 2
+        halves = (clips[:middle], clips[middle:])
+        return [output for half in halves for output in self._outputs(half, self._batch(half))]
 
     def _schedule(self, stages: Sequence[Sequence[Clip]], seed: int) -> list[int]:
         """Optimiser steps a stage. With the budget "steps" the stages share them by their number of examples."""
@@ -164,25 +158,44 @@ class Learner:
                 done += 1
             epoch += 1
 
-    def _loss(self, losses: nn.Module, examples: Sequence[Example], step: int) -> torch.Tensor:
-        """This worker's share of the mean loss of a global batch.
-
-        A worker without an example takes the first one with weight 0, because DDP needs every worker in every step.
-        """
+    def _share(self, examples: Sequence[Example]) -> Share:
+        """This worker's part of a global batch."""
         own = examples[self.world.rank :: self.world.size]
-        share = own or examples[:1]
-        padded = self._collate([clip for example in share for clip in example.clips])
-        batch = Batch(padded.values, padded.lengths, self.task.labels(self.network, share)).to(self.device)
-        with self._autocast():
-            loss: torch.Tensor = losses(batch).sum() * bool(own) / len(examples)
-        if not torch.isfinite(loss):
-            names = ", ".join(f"{clip.language}/{clip.name}" for example in share for clip in example.clips)
-            raise FloatingPointError(f"the loss is {loss.item()} at step {step}, on the clips {names}")
-        return loss
+        held = own or examples[:1]
+        return Share(held, len(examples), bool(own), self._training_batch(held))
 
-    def _collate(self, clips: Sequence[Clip]) -> Batch:
+    def _training_batch(self, examples: Sequence[Example]) -> Batch:
+        """Inputs and labels on the device."""
+        batch = self._batch([clip for example in examples for clip in example.clips])
+        return Batch(batch.values, batch.lengths, self.task.labels(self.network, examples)).to(self.device)
+
+    def _batch(self, clips: Sequence[Clip]) -> Batch:
+        """Inputs on the device; from pinned memory, so that nobody waits for the copy."""
         assert self.inputs is not None, "a task with clips has inputs"
-        return collate(self.inputs.arrays(clips))
+        batch = collate(self.inputs.arrays(clips))
+        if self.device.type == "cuda":
+            batch = Batch(batch.values.pin_memory(), batch.lengths.pin_memory())
+        return batch.to(self.device)
+
+    def _leave_state(self, fitting: Fitting, checkpoints: Checkpoints) -> None:
+        """Keeps the state when that is due, by the clock of rank 0.
+
+        Raises:
+            PausedError: the training was asked to stop.
+        """
+        if self.world.size > 1 and fitting.step % AGREE_EVERY:
+            return
+        due: list[Literal["", "save", "pause"]] = [checkpoints.due() if self.world.rank == 0 else ""]
+        if self.world.size > 1:
+            distributed.broadcast_object_list(due)
+        if not due[0]:
+            return
+        fitting.look()  # no state of a training that has failed
+        state = fitting.state()
+        if self.world.rank == 0:
+            checkpoints.save(state)
+        if due[0] == "pause":
+            raise PausedError
 
     def _autocast(self) -> AbstractContextManager[Any]:
         dtype = AUTOCAST.get(self.train.precision)
@@ -195,22 +208,3 @@ def _require_finite(outputs: Sequence[Output], clips: Sequence[Clip]) -> None:
         for name, array in output.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise FloatingPointError(f"the output {name!r} of the clip {clip.language}/{clip.name} is not finite")
-
-
-def rate_factor(train: Train, step: int, steps: int) -> float:
-    """Share of the learning rate in a step, 0 being the first: the warm-up, then the schedule."""
-    warm = round(train.warmup * steps)
-    if step < warm:
-        return (step + 1) / warm
-    return 1.0 if train.schedule == "constant" else (steps - step) / (steps - warm)
-
-
-class _Losses(nn.Module):
-    """The task's loss as a module's forward, which is where DDP hooks in."""
-
-    def __init__(self, task: Task, network: nn.Module) -> None:
-        super().__init__()
-        self.task, self.network = task, network
-
-    def forward(self, batch: Batch) -> torch.Tensor:
-        return self.task.loss(self.network, batch)

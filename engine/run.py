@@ -133,7 +133,7 @@ def _run_in_actor(config: dict[str, Any], job: Job, chunk: tuple[Pending, ...], 
 
 def _train_loop(config: dict[str, Any]) -> Result | None:
     """One worker of a trial, as Ray Train calls it."""
-    from engine.learner import World
+    from engine.fitting import World
     from engine.tracking import Tracker
     from engine.train import run_trial
 

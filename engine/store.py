@@ -6,6 +6,7 @@
         trials/<slug>.json    one finished trial: scores, counts, seconds, hashes, the resolved configuration
         failures/<slug>.txt   why a trial that has no result failed last
         scores.parquet        every score, one row a (trial, language, metric, condition); rebuilt from trials/
+        states/<slug>.pt      where a long training stands (`engine.checkpoints`)
         predictions/, embeddings/, checkpoints/   what the grid's `keep` asks for
 
 A result file that exists is complete. Nothing is a database, so a shared cluster file system will do, and any number of
@@ -163,14 +164,19 @@ class Store:
         found = (self.folder / kind).glob(f"[!.]*{suffix}")
         return {path.name.removesuffix(suffix): path for path in sorted(found)}
 
+    def state_path(self, trial: Trial) -> Path:
+        """Where a long training leaves its state, to go on from."""
+        return self.folder / "states" / f"{trial.slug}.pt"
+
     @property
     def has_trials(self) -> bool:
         """Whether result files lie here, and not only their table."""
         return self._trials.is_dir()
 
     def write(self, result: Result) -> None:
-        """Stores a finished trial and forgets its earlier failures."""
+        """Stores a finished trial and forgets its earlier failures and its training's state."""
         write_atomically(self._result_path(result.trial), result.to_json())
+        self.state_path(result.trial).unlink(missing_ok=True)
         self._failure_path(result.trial).unlink(missing_ok=True)
 
     def read(self, trial: Trial) -> Result | None:

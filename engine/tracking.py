@@ -3,11 +3,16 @@
 One run a trial, written by rank 0 alone: group = task/backbone, job type = base, self, cross or other, config = the
 resolved configuration with the trial, history = loss, gradient norm and learning rate by step, summary = scores and
 seconds. Offline unless WANDB_API_KEY is set or the grid says otherwise.
+
+A process has one thread for all of it, so that a training waits neither for the logger nor for its network: a trial
+starts as soon as the one before the last is written. `drain` waits for what is left.
 """
 
 import logging
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,29 +29,56 @@ class Tracker:
 
     def __init__(self, job: Job, trial: Trial) -> None:
         self._run: Any = None
-        if job.wandb != "off":
-            self._run = self._try(lambda: _start(job, trial))
+        self._on = job.wandb != "off"
+        self._later(lambda: self._start(job, trial))
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
         """Adds a step's values to the history."""
-        if self._run is not None and (step == 1 or step % LOG_EVERY == 0):
-            numbers = {name: float(value) for name, value in values.items()}
-            self._try(lambda: self._run.log(numbers, step=step))
+        if step == 1 or step % LOG_EVERY == 0:
+            self._later(lambda: self._run.log({name: float(value) for name, value in values.items()}, step=step))
 
     def finish(self, result: Result | None) -> None:
         """Writes the summary and ends the run; without a result it counts as failed."""
-        if self._run is not None:
-            self._try(lambda: _finish(self._run, result))
-            self._run = None
+        done = self._later(lambda: _finish(self._run, result))
+        if done is not None:
+            _ending().append(done)
+            drain(but=1)
 
-    def _try(self, call: Callable[[], Any]) -> Any:
+    def _start(self, job: Job, trial: Trial) -> None:
+        self._run = _start(job, trial)
+
+    def _later(self, call: Callable[[], Any]) -> "Future[None] | None":
+        """Has the logger called by its thread, in order."""
+        return _thread().submit(self._try, call) if self._on else None
+
+    def _try(self, call: Callable[[], Any]) -> None:
         """Calls the logger; the first error switches it off for this trial and is logged once."""
+        if not self._on:
+            return
         try:
-            return call()
+            call()
         except Exception as error:  # whatever a logger raises, the training goes on
             logger.warning("W&B is off for this trial: %s: %s", type(error).__name__, error)
-            self._run = None
-            return None
+            self._on = False
+
+
+def drain(but: int = 0) -> None:
+    """Waits until the runs of all finished trials are written, or of all but the last few."""
+    ending = _ending()
+    while len(ending) > but:
+        wait([ending.pop(0)])
+
+
+@cache
+def _thread() -> ThreadPoolExecutor:
+    """The thread that talks to W&B; a process that ends by itself waits for it."""
+    return ThreadPoolExecutor(1, thread_name_prefix="wandb")
+
+
+@cache
+def _ending() -> list["Future[None]"]:
+    """What the thread has yet to write of finished trials."""
+    return []
 
 
 def _start(job: Job, trial: Trial) -> Any:

@@ -8,7 +8,7 @@ what a result was computed with.
 import os
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,14 +18,17 @@ import numpy as np
 import torch
 from torch import nn
 
+from engine.checkpoints import Checkpoints, PausedError
+from engine.fitting import Log, World
 from engine.inputs import FrozenOutputs, Inputs, Waves
 from engine.job import Job
 from engine.keep import keep_checkpoint, keep_outputs, load_checkpoint
-from engine.learner import Learner, Log, World
+from engine.learner import Fitted, Learner
 from engine.plan import Pending
 from engine.store import Pass, Result
 from grids.errors import UserError
-from grids.mixture import Mixture
+from grids.grid import Resources
+from grids.mixture import Mixture, Trial
 from tasks.base import Setup, Task
 from tasks.data.blocks import draw_block, held_out
 from tasks.data.clips import Clip
@@ -65,16 +68,23 @@ class Clock:
         self.seconds[name] = round(time.perf_counter() - start, 4)
 
 
-def run_trial(job: Job, pending: Pending, log: Log = lambda step, values: None) -> Result | None:
+def run_trial(
+    job: Job,
+    pending: Pending,
+    log: Log = lambda step, values: None,
+    asked_to_stop: Callable[[], bool] = lambda: False,
+) -> Result | None:
     """Trains one mixture with one seed and scores it.
 
     Args:
         job: what the grid says.
         pending: the trial, the languages it still lacks, and whether a kept checkpoint stands for the training.
         log: called with each optimiser step and its loss, gradient norm and learning rate.
+        asked_to_stop: whether a training should leave its state and end, if that takes it long.
 
     Returns:
-        The result, together with the scores that the trial had before; None on every rank but 0.
+        The result, together with the scores that the trial had before; None on every rank but 0, and where the
+        training was asked to stop.
 
     Raises:
         UserError: a language cannot fill its block or has no test clips.
@@ -96,9 +106,14 @@ def run_trial(job: Job, pending: Pending, log: Log = lambda step, values: None) 
         network = network.to(device) if isinstance(network, nn.Module) else network
         _seed_everything(trial.seed, world)  # again: what building drew may depend on the mixture
         inputs = _inputs(job, task, network, device)
-        learner = Learner(task, network, inputs, job.train, device, world, resources.evaluation_seconds, log)
+        learner = Learner(task, network, inputs, job.train, device, world, _evaluation_seconds(resources), log)
+    numerics = _numerics(job, world)
     with clock.phase("train"):
-        steps = 0 if pending.how == "checkpoint" else learner.fit(data.stages, trial.seed)
+        try:
+            states = _checkpoints(job, trial, numerics, asked_to_stop)
+            fitted = Fitted(0) if pending.how == "checkpoint" else learner.fit(data.stages, trial.seed, states)
+        except PausedError:
+            return None
     with clock.phase("evaluate"):
         tests = learner.evaluate(data.tests)
         scored = None if tests is None else task.score(network, tests)
@@ -112,13 +127,13 @@ def run_trial(job: Job, pending: Pending, log: Log = lambda step, values: None) 
         languages=tuple(sorted({score.language for score in scored.scores})),
         seconds=clock.seconds,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        numerics=_numerics(job, world),
+        numerics={**numerics, "micro_batch": fitted.micro} if fitted.micro else numerics,
         code_version=job.code_version,
         started=started.isoformat(timespec="seconds"),
     )
     identity = job.identity
     n_train = max((len(stage) for stage in data.stages), default=0)
-    result = Result(trial, scored.scores, (ran,), n_train, steps, identity.config_sha, "", identity.config)
+    result = Result(trial, scored.scores, (ran,), n_train, fitted.steps, identity.config_sha, "", identity.config)
     return _with_earlier(result, job)
 
 
@@ -148,6 +163,16 @@ def trial_data(job: Job, task: Task, mixture: Mixture, seed: int, languages: Seq
     return TrialData(stages, {c: held_out(clips[c], task.needs, "test", grid.max_test_clips) for c in languages})
 
 
+def _checkpoints(job: Job, trial: Trial, numerics: Mapping[str, Any], asked_to_stop: Callable[[], bool]) -> Checkpoints:
+    """Where the training leaves its state, and what that state is bound to."""
+    made_with = {
+        "trial": trial.as_dict(), "config_sha": job.identity.config_sha, "code_version": job.code_version,
+        "data_sha": job.identity.data_sha(trial.mixture.languages), "numerics": numerics,
+    }  # fmt: skip
+    path = job.store.state_path(trial)
+    return Checkpoints(path, made_with, job.grid.resources.checkpoint_seconds, asked_to_stop)
+
+
 def _with_earlier(result: Result, job: Job) -> Result:
     """The result with the scores that the trial had before, which stay as they were, and the hash of all its data."""
     old = job.store.read(result.trial)
@@ -164,7 +189,12 @@ def _inputs(job: Job, task: Task, network: Any, device: torch.device) -> Inputs 
     waves, frozen = Waves(job.corpus), task.frozen(network)
     if frozen is None:
         return waves
-    return FrozenOutputs(frozen, waves, job.cache / "frozen", device, job.grid.resources.evaluation_seconds)
+    return FrozenOutputs(frozen, waves, job.cache / "frozen", device, _evaluation_seconds(job.grid.resources))
+
+
+def _evaluation_seconds(resources: Resources) -> float:
+    """Seconds of audio in a batch of evaluation."""
+    return resources.evaluation_seconds or (600.0 if resources.gpus_per_trial else 60.0)
 
 
 def _seed_everything(seed: int, world: World) -> None:
@@ -182,6 +212,6 @@ def _numerics(job: Job, world: World) -> dict[str, Any]:
         "workers": world.size,
         "precision": job.train.precision,
         "torch": str(torch.__version__),
-        "evaluation_seconds": job.grid.resources.evaluation_seconds,
+        "evaluation_seconds": _evaluation_seconds(job.grid.resources),
         "deterministic": not job.grid.resources.gpus_per_trial,
     }

@@ -122,7 +122,9 @@ class Resources:
         cpus_per_trial: cores, and threads, of each worker.
         gpus_per_trial: GPUs of each worker; a fraction lets several trials share one.
         max_retries: times that a failed trial is tried again.
-        evaluation_seconds: audio in a batch of evaluation, padding included; a matter of memory.
+        evaluation_seconds: audio in a batch of evaluation, padding included; a matter of memory. 0: 60 on a CPU, 600
+            on a GPU; a batch that does not fit is halved.
+        checkpoint_seconds: a training longer than this leaves its state every so often, to go on from; 0: never.
         trials_per_tuner: trials handed to one Ray Tune run; a new one starts when they are through.
     """
 
@@ -130,15 +132,16 @@ class Resources:
     cpus_per_trial: int = 1
     gpus_per_trial: float = 0.0
     max_retries: int = 1
-    evaluation_seconds: float = 60.0
+    evaluation_seconds: float = 0.0
+    checkpoint_seconds: float = 300.0
     trials_per_tuner: int = 1000
 
     def __post_init__(self) -> None:
         for name in ("workers_per_trial", "cpus_per_trial", "trials_per_tuner"):
             _require(getattr(self, name) >= 1, f"{name} in [resources] is {getattr(self, name)}; allowed: >= 1")
         _require(self.max_retries >= 0, f"max_retries in [resources] is {self.max_retries}; allowed: >= 0")
-        seconds = self.evaluation_seconds
-        _require(seconds > 0, f"evaluation_seconds in [resources] is {seconds}; allowed: > 0")
+        for name in ("evaluation_seconds", "checkpoint_seconds"):
+            _require(getattr(self, name) >= 0, f"{name} in [resources] is {getattr(self, name)}; allowed: >= 0")
         gpus = self.gpus_per_trial
         _require(gpus >= 0 and (gpus <= 1 or gpus == int(gpus)), f"gpus_per_trial is {gpus}; allowed: 0 to 1, or whole")
 

@@ -9,30 +9,18 @@ import pytest
 import torch
 from torch import distributed, multiprocessing
 
-from engine.learner import Learner, World, rate_factor
-from grids.grid import Model, Train
-from grids.mixture import Mixture
-from tasks.base import Setup
+from engine.checkpoints import PausedError
+from engine.fitting import rate_factor
+from grids.grid import Train
 from tasks.data.clips import Clip
-from tasks.gender import Gender, GenderOptions
-from tests.tasks.waves import MadeWaves, make_clips
-
-CLIPS = make_clips("no", "train", speakers=4, clips_each=3)
-TESTS = {"no": make_clips("no", "test"), "zh-CN": make_clips("zh-CN", "test", speakers=3)}
-
-
-def gender_learner(train: Train, log: Any = lambda step, values: None, backbone: str = "tiny") -> Learner:
-    """The gender task on the tiny encoder."""
-    task = Gender(GenderOptions(), Model(backbone=backbone))
-    network = task.network(Setup(Mixture.of({"no": 12}), CLIPS, 1))
-    return Learner(task, network, MadeWaves(), train, torch.device("cpu"), World.current(), 4.0, log)
+from tests.engine.learners import CLIPS, TESTS, StopsAt, gender_learner
 
 
 def fit(train: Train, stages: list[tuple[Clip, ...]]) -> tuple[int, list[Mapping[str, Any]]]:
     """Fits and returns the number of steps and what was logged."""
     logged: list[Mapping[str, Any]] = []
-    steps = gender_learner(train, lambda step, values: logged.append(values)).fit(stages, seed=1)
-    return steps, logged
+    done = gender_learner(train, lambda step, values: logged.append(values)).fit(stages, seed=1)
+    return done.steps, logged
 
 
 @pytest.mark.parametrize(
@@ -112,13 +100,17 @@ def test_reduced_precision_trains_and_scores_nearly_the_same(precision: Any) -> 
     assert not np.array_equal(*found)
 
 
-def worker(rank: int, size: int, folder: str, backbone: str) -> None:
-    """One of the workers: trains, evaluates, and writes what it has."""
+def worker(rank: int, size: int, folder: str, backbone: str, *, pause: bool = False) -> None:
+    """One of the workers: trains, evaluates, and writes what it has; after a pause in the middle, if asked."""
     torch.set_num_threads(1)
     store = distributed.FileStore(f"{folder}/store-{size}", size)
     distributed.init_process_group("gloo", store=store, rank=rank, world_size=size)
-    one = gender_learner(Train(learning_rate=1e-3, batch_size=5, epochs=2), backbone=backbone)
-    one.fit([CLIPS], seed=1)
+    one = gender_learner(Train(learning_rate=1e-3, batch_size=5, epochs=4), backbone=backbone)
+    if pause:
+        with pytest.raises(PausedError):
+            one.fit([CLIPS], seed=1, checkpoints=StopsAt(Path(folder, "state.pt"), 1))
+        one = gender_learner(one.train, backbone=backbone)
+    one.fit([CLIPS], seed=1, checkpoints=StopsAt(Path(folder, "state.pt"), -1) if pause else None)
     tests = one.evaluate(TESTS)
     if rank == 0:
         assert tests is not None
@@ -127,6 +119,11 @@ def worker(rank: int, size: int, folder: str, backbone: str) -> None:
     else:
         assert tests is None
     distributed.destroy_process_group()
+
+
+def paused_worker(rank: int, size: int, folder: str, backbone: str) -> None:
+    """The same with a pause; in a group of workers it comes at step 10."""
+    worker(rank, size, folder, backbone, pause=True)
 
 
 @pytest.mark.slow
@@ -139,3 +136,12 @@ def test_one_two_and_three_workers_train_the_same(tmp_path: Path, backbone: str)
     assert one.shape == (28, 2)
     assert np.allclose(one, two, rtol=0, atol=1e-5)
     assert np.allclose(one, three, rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_two_workers_go_on_where_they_paused(tmp_path: Path) -> None:
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "paused").mkdir()
+    multiprocessing.spawn(worker, (2, str(tmp_path / "whole"), "tiny"), nprocs=2)
+    multiprocessing.spawn(paused_worker, (2, str(tmp_path / "paused"), "tiny"), nprocs=2)
+    assert np.array_equal(*(np.load(tmp_path / name / "2.npy") for name in ("whole", "paused")))

@@ -1,5 +1,6 @@
 """The W&B mirror: one run a trial with what it says, and a logger that breaks breaks nothing."""
 
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 
 from engine import tracking
 from engine.plan import make_plan
-from engine.tracking import Tracker
+from engine.tracking import Tracker, drain
 from engine.train import run_trial
 from tests.engine.jobs import toy_job
 
@@ -84,8 +85,35 @@ def test_a_failing_logger_fails_nothing_and_is_not_called_again(
     tracker.log(10, {"loss": 1.0})
     result = run_trial(job, item, tracker.log)
     tracker.finish(result)
+    drain()
     assert result is not None
     assert run.calls[-1] == breaks_at
+
+
+def test_a_training_does_not_wait_for_its_logger_but_no_more_than_one_run_is_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    online, run = threading.Event(), BrokenRun("")
+
+    def start(job: Any, trial: Any) -> BrokenRun:
+        assert online.wait(10)
+        return run
+
+    monkeypatch.setattr(tracking, "_start", start)
+    job = toy_job(tmp_path, tracking={"wandb": "offline"})
+    tracker = Tracker(job, make_plan(job).pending[0].trial)
+    tracker.log(1, {"loss": 1.0})
+    tracker.finish(None)
+    assert run.calls == []
+    second = Tracker(job, make_plan(job).pending[1].trial)
+    ended = threading.Thread(target=second.finish, args=[None])
+    ended.start()
+    ended.join(0.3)
+    assert ended.is_alive()
+    online.set()
+    ended.join(10)
+    drain()
+    assert run.calls == ["log", "finish", "finish"]
 
 
 @pytest.mark.slow
@@ -94,6 +122,7 @@ def test_an_offline_run_holds_the_trial(tmp_path: Path) -> None:
     item = make_plan(job).pending[-1]
     tracker = Tracker(job, item.trial)
     tracker.finish(run_trial(job, item))
+    drain()
     (folder,) = (tmp_path / "wandb").glob("offline-run-*")
     (file,) = folder.glob("*.wandb")
     wanted = [text.encode() for text in ("toy", "cross", "ca+no", item.trial.slug, "seconds/train", "score/ca")]

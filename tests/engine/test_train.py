@@ -170,6 +170,27 @@ def test_a_trial_is_the_same_in_a_fresh_and_a_warm_process_with_dropout(corpus: 
     assert found[0] == found[1] == found[2]
 
 
+def test_a_trial_asked_to_stop_goes_on_where_it_was(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was stored is what an undisturbed run stores, and the state is gone with it."""
+    monkeypatch.setattr("engine.checkpoints.PAUSE_AFTER_S", 0.0)
+    monkeypatch.setattr("engine.checkpoints.ASK_EVERY_S", 0.0)
+    jobs = [make(corpus, tmp_path / name) for name in ("whole", "paused")]
+    pending = make_plan(jobs[0]).pending[0]
+    finish(jobs[0], pending)
+    steps = iter(range(100))
+    assert run_trial(jobs[1], pending, asked_to_stop=lambda: next(steps) == 0) is None
+    assert jobs[1].store.state_path(pending.trial).exists()
+    finish(jobs[1], pending)
+    assert not jobs[1].store.state_path(pending.trial).exists()
+    whole, paused = (job.store.read(pending.trial) for job in jobs)
+    assert whole is not None
+    assert paused is not None
+    assert whole.scores == paused.scores
+    assert whole.steps == paused.steps
+
+
 def test_a_relative_backbone_folder_is_found_from_another_working_directory(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

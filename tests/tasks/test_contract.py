@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from engine.fitting import World
 from engine.inputs import FrozenOutputs, Inputs
-from engine.learner import Learner, World
+from engine.learner import Learner
 from grids.grid import Model, Train
 from grids.mixture import Mixture
 from tasks import TASKS, task_class

@@ -1,0 +1,37 @@
+"""The gender task on the tiny encoder and made-up waves, ready to be fitted."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from engine.checkpoints import Checkpoints
+from engine.fitting import World
+from engine.learner import Learner
+from grids.grid import Model, Train
+from grids.mixture import Mixture
+from tasks.base import Setup
+from tasks.gender import Gender, GenderOptions
+from tests.tasks.waves import MadeWaves, make_clips
+
+CLIPS = make_clips("no", "train", speakers=4, clips_each=3)
+TESTS = {"no": make_clips("no", "test"), "zh-CN": make_clips("zh-CN", "test", speakers=3)}
+
+
+def gender_learner(train: Train, log: Any = lambda step, values: None, backbone: str = "tiny") -> Learner:
+    """The gender task on the tiny encoder."""
+    task = Gender(GenderOptions(), Model(backbone=backbone))
+    network = task.network(Setup(Mixture.of({"no": 12}), CLIPS, 1))
+    return Learner(task, network, MadeWaves(), train, torch.device("cpu"), World.current(), 4.0, log)
+
+
+class StopsAt(Checkpoints):
+    """Pauses the training after some steps, whatever the clock says."""
+
+    def __init__(self, path: Path, steps: int, made_with: str = "here") -> None:
+        super().__init__(path, {"made": made_with}, 0.0, lambda: True)
+        self.steps = steps
+
+    def due(self) -> Any:
+        self.steps -= 1
+        return "pause" if self.steps == 0 else ""
