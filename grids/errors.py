@@ -31,15 +31,21 @@ def one_line_errors(main: Callable[[], int]) -> int:
         main: what the command does; returns its exit status.
 
     Returns:
-        The exit status: main's own, 2 after a `UserError`, 130 after Ctrl-C.
+        The exit status: main's own, 2 after a `UserError`, 130 after Ctrl-C, 141 when nobody reads on.
     """
+    import os
     import sys
 
     try:
-        return main()
+        status = main()
+        sys.stdout.flush()
+        return status
     except UserError as error:
         print("error: " + " ".join(str(error).split()), file=sys.stderr)  # noqa: T201
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)  # noqa: T201
         return 130
+    except BrokenPipeError:  # `| head` has seen enough; what is left in the buffer goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141

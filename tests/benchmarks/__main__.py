@@ -1,7 +1,7 @@
-"""`make bench`: what the engine costs, how fast clips are decoded, how fast the analysis is. Asserts nothing.
+"""`make bench`: what the engine costs, how fast clips are decoded, how fast the analysis is. Asserts no speed.
 
     python -m tests.benchmarks            # every part
-    python -m tests.benchmarks analysis   # one part: engine, decoding or analysis
+    python -m tests.benchmarks analysis   # one part of `PARTS`
 
 Machines are noisy: quote the spread, and compare two versions on one machine in one sitting only.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-PARTS = ("engine", "decoding", "analysis")
+PARTS = ("engine", "phases", "side_by_side", "decoding", "analysis")
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from grids.grid import load
 from tasks.data.audio import decode
 from tasks.data.clips import Clip
 from tasks.data.common_voice import language_folder
+from tests.benchmarks.measured import Measured
 from tests.engine.runs import ROOT, command, write_grid
 
 LANGUAGES = ("ca", "es", "eu", "it", "tr")  # 20 mixtures; 3 seeds make 60 trials
@@ -133,6 +134,18 @@ def this_engine(grid_path: Path) -> Found:
     for row in table:
         found.setdefault(row["trial"], {})[f"{row['language']} {row['metric']}"] = row["value"]
     return found
+
+
+def measure(folder: Path) -> Iterator[Measured]:
+    """60 trials of a fraction of a second each; and that all three score the same."""
+    sides = compare(folder / "small", samples=8)
+    for side in sides:
+        yield Measured(f"seconds of 60 trials: {side.name}", [side.seconds])
+    engine = sides[-1]
+    for side, bar in zip(sides, ("5", "3"), strict=False):
+        if side.scores != engine.scores:
+            sys.exit(f"{side.name} scores otherwise than {engine.name}")
+        yield Measured(f"times as fast as {side.name}, equal scores, W&B off", [side.seconds / engine.seconds], bar)
 
 
 def compare(folder: Path, samples: int, seeds: int = 3) -> tuple[Side, ...]:
