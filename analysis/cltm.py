@@ -61,6 +61,8 @@ def parser() -> argparse.ArgumentParser:
                         help="leave out decomposition, distance tests, graph and their figures")  # fmt: skip
     parser.add_argument("--no-test-noise", action="store_true",
                         help="leave out the bootstrap of test speakers, which kept predictions allow")  # fmt: skip
+    parser.add_argument("--wandb", action="store_true",
+                        help="also make a W&B run of it: matrix, aggregates, figures, report, tables")  # fmt: skip
     return parser
 
 
@@ -69,6 +71,7 @@ def _run(options: argparse.Namespace) -> int:
     from analysis.recipe import record
     from analysis.scores import Source
 
+    mirrored = vars(options).pop("wandb")  # no part of the recipe
     found = compute(options)
     out = options.out or _default_out(options.source)
     if isinstance(found, Source):
@@ -78,6 +81,10 @@ def _run(options: argparse.Namespace) -> int:
         paths = write(found, out)
         _print_summary(found, paths)
     record(parser(), options, out, paths)
+    if mirrored:
+        from analysis.wandb_run import write_run
+
+        print(write_run(options.source[0], out, paths))  # noqa: T201
     return 0
 
 

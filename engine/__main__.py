@@ -1,4 +1,4 @@
-"""`python -m engine`: plan, run, status, doctor."""
+"""`python -m engine`: plan, run, status, sync, dashboard, doctor."""
 
 import argparse
 import sys
@@ -21,7 +21,15 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument("--results", type=Path, help="results folder (default: results/<grid name>)")
     command = commands.add_parser("status", help="say what a results folder holds; reads the folder alone")
     command.add_argument("results", type=Path, help="results folder")
-    commands.add_parser("doctor", help="check this machine, each finding with its fix")
+    command = commands.add_parser("sync", help="send a results folder's W&B runs; the same command goes on")
+    command.add_argument("results", type=Path, help="results folder")
+    command.add_argument("--dry-run", action="store_true", help="say what would be sent")
+    command.add_argument("-n", type=int, default=8, metavar="N", help="runs on their way at a time (default: 8)")
+    command = commands.add_parser("dashboard", help="make a W&B workspace and a report for a results folder's project")
+    command.add_argument("results", type=Path, help="results folder")
+    command.add_argument("--entity", default="", help="W&B user or team (default: your own)")
+    command = commands.add_parser("doctor", help="check this machine, each finding with its fix")
+    command.add_argument("grid", nargs="?", help="a grid file whose model is looked for")
     options = parser.parse_args(arguments)
     return _command(options)()
 
@@ -35,7 +43,11 @@ def _command(options: argparse.Namespace) -> Callable[[], int]:
         return lambda: function(options.grid, options.results)
     if options.command == "status":
         return lambda: commands.status(options.results)
-    return commands.doctor
+    if options.command == "sync":
+        return lambda: commands.sync(options.results, options.n, options.dry_run)
+    if options.command == "dashboard":
+        return lambda: commands.dashboard(options.results, options.entity)
+    return lambda: commands.doctor(options.grid)
 
 
 if __name__ == "__main__":

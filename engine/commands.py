@@ -1,5 +1,7 @@
 """What the commands of `python -m engine` do and print."""
 
+import logging
+import os
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +17,13 @@ from engine.cost import audio_hours, time_line
 from engine.job import Job, Progress, joined, make_job, settle
 from engine.plan import Plan, make_plan
 from engine.store import Store, alone
+from engine.sync import sending
 from grids.errors import UserError
-from grids.grid import Grid, load
+from grids.grid import MOST_RUNS, Grid, load
 
+logger = logging.getLogger(__name__)
 EXIT_HOLES = 1
+RAY_COPY = "working_dir_files"  # of Ray's temporary folder, where it unpacks what `ray job submit` uploads
 BYTES_PER_RESULT = 4_000  # a result file and its rows; the demo's take 2.6 kB
 BYTES_PER_WANDB_RUN = 12_000  # an offline run
 
@@ -55,7 +60,8 @@ def _run_settled(job: Job, console: Console) -> int:
         if planned.pending:
             from engine.run import run_pending
 
-            _run_with_display(job, planned, run_pending, console)
+            with sending(job.results, job.wandb == "online"):
+                _run_with_display(job, planned, run_pending, console)
     except KeyboardInterrupt:
         console.print("interrupted; what is finished is kept, and the same command continues")
         raise
@@ -66,10 +72,7 @@ def _run_settled(job: Job, console: Console) -> int:
 
 def status(results: Path) -> int:
     """Prints what a results folder holds, from the folder alone. Returns 0 if its grid has no holes."""
-    store = Store(results)
-    if not store.grid_path.exists():
-        raise UserError(f"{str(results)!r} is no results folder: it has no grid.toml")
-    grid, console = load(store.grid_path), _console()
+    store, grid, console = Store(results), _grid_of(results), _console()
     scored = store.scored()
     trials = grid.trials()
     missing = [t for t in trials if not scored.get(t.slug, frozenset()) >= set(grid.evaluated(t.mixture))]
@@ -84,11 +87,39 @@ def status(results: Path) -> int:
     return EXIT_HOLES if missing else 0
 
 
-def doctor() -> int:
+def sync(results: Path, at_once: int, dry_run: bool) -> int:
+    """Sends the W&B runs of a results folder that have not arrived. Returns 0 if none is left."""
+    from engine import sync as syncing
+    from engine.wandb_rows import write_rows
+
+    console, _ = _console(), _grid_of(results)
+    if not dry_run:
+        if not syncing.has_key():
+            raise UserError("there is no W&B key; export WANDB_API_KEY, or run: wandb login")
+        write_rows(results)
+    runs = syncing.unsent(results)
+    if dry_run:
+        console.print(*(f"would send {run}" for run in runs), f"{len(runs)} W&B runs to send", sep="\n")
+        return 0
+    why = syncing.send(runs, at_once, syncing.CHUNK_SECONDS)
+    left = syncing.unsent(results)
+    console.print(f"{len(runs) - len(left)} W&B runs sent" + (f", {len(left)} left: {why}" if left else ""))
+    return EXIT_HOLES if left else 0
+
+
+def dashboard(results: Path, entity: str) -> int:
+    """Makes a W&B workspace and a report for a results folder's grid, and prints where they are."""
+    from engine.dashboard import save
+
+    _console().print(*save(_grid_of(results), entity), sep="\n")
+    return 0
+
+
+def doctor(grid_path: str | None) -> int:
     """Prints a line a check, with the fix of what is wrong. Returns 0 if nothing is."""
     from engine.doctor import examine
 
-    findings = examine()
+    findings = examine(load(grid_path) if grid_path else None)
     table = Table(box=None, show_header=False)
     for finding in findings:
         verdict, fix = ("ok", "") if finding.fine else ("WRONG", finding.fix)
@@ -97,12 +128,27 @@ def doctor() -> int:
     return 0 if all(finding.fine for finding in findings) else 1
 
 
+def _grid_of(results: Path) -> Grid:
+    """The grid of a results folder."""
+    store = Store(results)
+    if not store.grid_path.exists():
+        raise UserError(f"{str(results)!r} is no results folder: it has no grid.toml")
+    return load(store.grid_path)
+
+
 def _make_job(grid: Grid, results: Path | None, console: Console) -> Job:
     """The job, with a progress bar while clips are decoded."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    folder = results if results is not None else Path("results", grid.name)
+    folder = _results_folder(results if results is not None else Path("results", grid.name))
     with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         return make_job(grid, folder, _bar_updater(bars, console))
+
+
+def _results_folder(folder: Path) -> Path:
+    """The folder; in a job of `ray job submit`, whose working directory is a copy that goes, relative to another."""
+    if RAY_COPY not in Path.cwd().parts:
+        return folder
+    return Path(os.environ.get("CLTM_RESULTS") or Path.home(), folder)
 
 
 def _bar_updater(bars: Bars, console: Console) -> Progress:
@@ -135,7 +181,16 @@ def _headline(job: Job, planned: Plan) -> str:
     kinds = planned.by_kind
     extra = [f"{kinds['checkpoint']} are scored from their checkpoints"] if kinds["checkpoint"] else []
     extra += [f"{kinds['again']} are trained again for languages they were not scored on"] if kinds["again"] else []
-    return f"{grid.name}: {'; '.join([done, *extra])}. Results: {job.results}. W&B: {job.wandb}."
+    return f"{grid.name}: {'; '.join([done, *extra])}. Results: {job.results}. W&B: {job.wandb}{_per(job)}."
+
+
+def _per(job: Job) -> str:
+    """What a W&B run stands for, where it is no trial."""
+    grid = job.grid
+    if job.wandb == "off" or grid.granularity == "run":
+        return ""
+    why = f", as there are more than {MOST_RUNS} trials" if grid.tracking.granularity == "auto" else ""
+    return f", a run a {grid.granularity}{why}"
 
 
 def _print_plan(job: Job, planned: Plan, console: Console) -> None:
@@ -157,8 +212,9 @@ def _print_plan(job: Job, planned: Plan, console: Console) -> None:
         table.add_row("samples", f"{sizes} a block (N{' a class' if job.task.needs.classes else ''})")
         train_hours, test_hours = audio_hours(job, planned)
         table.add_row("audio", f"{train_hours:.1f} h to train on, {test_hours:.1f} h to score, over all pending trials")
-    runs = 0 if job.wandb == "off" else len(planned.pending)
-    table.add_row("W&B", f"{job.wandb}, {runs} runs")
+    number = {"run": len(planned.pending), "row": len(grid.all_languages()), "grid": 1}[grid.granularity]
+    runs = 0 if job.wandb == "off" else number
+    table.add_row("W&B", f"{job.wandb}, {runs} runs{_per(job)}")
     megabytes = len(planned.pending) * BYTES_PER_RESULT + runs * BYTES_PER_WANDB_RUN
     kept = f", and what keep = {list(grid.keep)} leaves" if grid.keep else ""
     table.add_row("disk", f"{megabytes / 1e6:.1f} MB{kept}")
@@ -190,12 +246,26 @@ def _report_holes(job: Job, console: Console) -> int:
         now = f"python -m analysis.{command} {job.results}"
         console.print(f"complete: no trial is missing. Now: {now}")
         _print_rest(job, console)
+        _write_rows(job)
         return 0
     missing = {item.trial.slug for item in left}
     console.print(f"{len(left)} trials are missing:")
     for failure in [failure for failure in job.store.failures() if failure.slug in missing][:20]:
         console.print(f"  {failure.slug}: {failure.cause} ({failure.path})")
     return EXIT_HOLES
+
+
+def _write_rows(job: Job) -> None:
+    """Writes, and sends, the W&B runs of a complete grid that has one a row or one for all."""
+    if job.wandb == "off" or job.grid.granularity == "run":
+        return
+    from engine.wandb_rows import write_rows
+
+    try:
+        with sending(job.results, job.wandb == "online"):
+            write_rows(job.results)
+    except Exception as error:  # whatever a logger raises, the grid is complete
+        logger.warning("W&B: %s: %s", type(error).__name__, error)
 
 
 def _compact(job: Job) -> None:

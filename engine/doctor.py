@@ -4,17 +4,22 @@ import importlib.util
 import io
 import os
 import shutil
+import socket
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.sync import answers, has_key
+from grids.grid import Grid, Tracking
 from tasks.data.cache import cache_folder
 
 SHARED_MEMORY_BYTES = 512 * 1024**2
 FREE_DISK_BYTES = 5 * 1024**3
 LONGEST_SOCKET_PATH = 107  # bytes, of a Unix socket
+ANSWER_SECONDS = 5.0  # of a cluster or a SLURM controller
 RAY_SOCKET = "/ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
 
 
@@ -28,8 +33,8 @@ class Finding:
     fix: str
 
 
-def examine() -> list[Finding]:
-    """Every check. One that cannot even be made counts as wrong, with its error."""
+def examine(grid: Grid | None = None) -> list[Finding]:
+    """Every check, with a grid also of its model. One that cannot even be made counts as wrong, with its error."""
     checks: tuple[Callable[[], Finding], ...] = (
         _python, _torch, _audio, _synthetic, _cache, _shared_memory, _socket_path, _slurm, _ray, _wandb,
     )  # fmt: skip
@@ -43,7 +48,7 @@ def examine() -> list[Finding]:
             if isinstance(error, OSError):
                 fix = f"make {error.filename or 'it'} readable and writable, or set CLTM_CACHE to such a folder"
             findings.append(Finding(name, False, f"{type(error).__name__}: {error}", fix))
-    return findings
+    return [*findings, *([_model(grid.model.backbone)] if grid else [])]
 
 
 def _python() -> Finding:
@@ -58,6 +63,9 @@ def _torch() -> Finding:
     if torch.cuda.is_available():
         device = f"CUDA {torch.version.cuda}, {torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}"
     found = f"torch {torch.__version__}, torchaudio {torchaudio.__version__}, {device}"
+    if device == "no GPU" and shutil.which("nvidia-smi"):
+        fix = f"torch is made for CUDA {torch.version.cuda}; update the driver, or ask SLURM for a GPU (nvidia-smi)"
+        return Finding("torch", subprocess.run(["nvidia-smi"], capture_output=True).returncode != 0, found, fix)
     same = torch.__version__.split("+")[0] == torchaudio.__version__.split("+")[0]
     return Finding("torch", same, found, "install the pair that constraints.txt pins: torch and torchaudio must agree")
 
@@ -102,23 +110,54 @@ def _socket_path() -> Finding:
 
 
 def _slurm() -> Finding:
-    there = shutil.which("sbatch")
-    return Finding("SLURM", True, there or "not on this machine", "")
+    there = shutil.which("scontrol")
+    if not there:
+        return Finding("SLURM", True, "not on this machine", "")
+    asked = subprocess.run([there, "ping"], capture_output=True, text=True, timeout=ANSWER_SECONDS)
+    found = f"{there}, job {os.environ['SLURM_JOB_ID']}" if "SLURM_JOB_ID" in os.environ else there
+    settled = "SLURM_CONF" in os.environ or Path("/etc/slurm/slurm.conf").exists()
+    fix = "scontrol ping fails: use a login or compute node, or ask who runs the cluster"
+    return Finding("SLURM", asked.returncode == 0 or not settled, found, fix)
 
 
 def _ray() -> Finding:
+    """Version, address and token; that a cluster answers at the address."""
     import ray
 
     address = os.environ.get("RAY_ADDRESS", "")
     token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
-    fine = not address or os.environ.get("RAY_AUTH_MODE") != "disabled"
-    where = f"cluster {address}" if address else "local"
-    found = f"{ray.__version__}, {where}, token {'found' if token.exists() else 'not made yet'}"
-    return Finding("Ray", fine, found, "unset RAY_AUTH_MODE=disabled: a cluster's token authentication stays on")
+    found = f"{ray.__version__}, {f'cluster {address}' if address else 'local'}"
+    found += f", token {'found' if token.exists() else 'not made yet'}"
+    if token.exists() and token.stat().st_mode & 0o044 and all(p.stat().st_mode & 0o011 for p in token.parents):
+        return Finding("Ray", False, f"{found}, which others can read", f"chmod 600 {token}")
+    if address and os.environ.get("RAY_AUTH_MODE") == "disabled":
+        return Finding("Ray", False, found, "unset RAY_AUTH_MODE: a cluster's token authentication stays on")
+    host, _, port = address.rpartition("/")[2].rpartition(":")
+    try:
+        if address:
+            socket.create_connection((host, int(port)), ANSWER_SECONDS).close()
+    except (OSError, ValueError) as error:
+        return Finding("Ray", False, f"{found}: {error}", "set RAY_ADDRESS to host:port of a running head, or unset it")
+    return Finding("Ray", True, found, "")
 
 
 def _wandb() -> Finding:
     import wandb
 
-    found = "online: there is a WANDB_API_KEY" if os.environ.get("WANDB_API_KEY") else "offline: no WANDB_API_KEY"
-    return Finding("W&B", True, f"{wandb.__version__}, {found}", "")
+    mode = Tracking().mode(os.environ)
+    why = "" if mode != "online" else answers() if has_key() else "no key"
+    found = f"{wandb.__version__}, {mode}" + (f": {why}" if why else "")
+    return Finding("W&B", not why, found, "export WANDB_API_KEY, or WANDB_MODE=offline and engine sync later")
+
+
+def _model(backbone: str) -> Finding:
+    """Whether a hub's model is in the cache; needed where nothing can be downloaded."""
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    from tasks.backbones import TINY
+
+    here = backbone in TINY or Path(backbone).expanduser().is_dir()
+    here = here or isinstance(try_to_load_from_cache(backbone, "config.json"), str)
+    found = f"{backbone}: {'here' if here else 'not here'}{', no downloads' if constants.HF_HUB_OFFLINE else ''}"
+    fix = "python -m cluster prefetch GRID on a machine with a network, with the same HF_HOME"
+    return Finding("model", here or not constants.HF_HUB_OFFLINE, found, fix)

@@ -126,7 +126,7 @@ def make_job(grid: Grid, results: Path, progress: Progress | None = None) -> Job
         corpus=corpus,
         cache=cache_folder(),
         backbone=_backbone(grid) if weights_sha else "",
-        wandb=_wandb_mode(grid),
+        wandb=grid.tracking.mode(os.environ),
         identity=Identity(json.loads(json.dumps(config)), shas),
         code_version=code_version(),
     )
@@ -137,16 +137,6 @@ def _backbone(grid: Grid) -> str:
     from tasks.backbones import resolve
 
     return str(resolve(grid.model.backbone))
-
-
-def _wandb_mode(grid: Grid) -> str:
-    """What the grid says; "auto" is what WANDB_MODE says, or else "online" if there is a key, otherwise "offline"."""
-    if grid.tracking.wandb != "auto":
-        return grid.tracking.wandb
-    asked = os.environ.get("WANDB_MODE", "")
-    if asked in ("offline", "online", "disabled"):
-        return "off" if asked == "disabled" else asked
-    return "online" if os.environ.get("WANDB_API_KEY") else "offline"
 
 
 def _check_blocks(grid: Grid, task: Task, corpus: Path) -> None:

@@ -8,6 +8,7 @@
         scores.parquet        every score, one row a (trial, language, metric, condition); rebuilt from trials/
         states/<slug>.pt      where a long training stands (`engine.checkpoints`)
         predictions/, embeddings/, checkpoints/   what the grid's `keep` asks for
+        wandb/, curves/       W&B runs, and the curves of trials that have no run of their own
 
 A result file that exists is complete. Nothing is a database, so a shared cluster file system will do, and any number of
 readers. This module imports neither Ray nor torch.
@@ -293,6 +294,11 @@ def alone(folder: Path) -> Iterator[None]:
         except OSError as error:
             logger.info("no locks on %s: %s", folder, error)
         yield
+
+
+def finished_path(run: Path) -> Path:
+    """The file in a W&B run's folder that says that the run's end was written."""
+    return run / "finished"
 
 
 def _last_line(path: Path) -> str:

@@ -1,13 +1,15 @@
 """Mirrors trials to Weights & Biases. The results folder is the truth: a failing logger never fails a training.
 
-One run a trial, written by rank 0 alone: group = task/backbone, job type = base, self, cross or other, config = the
-resolved configuration with the trial, history = loss, gradient norm and learning rate by step, summary = scores and
-seconds. Offline unless WANDB_API_KEY is set or the grid says otherwise.
+A trial's run, written by rank 0 alone: group = task/backbone, job type = its role, tags = languages and their families,
+config = the resolved configuration with target, donor, mixture and seed, history = loss, gradient norm, learning rate
+and samples a second by step, summary = scores, counts, seconds, hashes. In grids of more than a run a trial, the trial
+leaves its curve beside the results, and `engine.wandb_rows` writes the runs when the grid is complete.
 
-A process has one thread for all of it, so that a training waits neither for the logger nor for its network: a trial
-starts as soon as the one before the last is written. `drain` waits for what is left.
+A training never talks to a server: its run is written to disk, and `engine.sync` sends what is finished, from the
+driver. A process has one thread for it, so that no step waits for the logger; the end of a trial does, a moment.
 """
 
+import json
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -17,35 +19,45 @@ from pathlib import Path
 from typing import Any
 
 from engine.job import Job
-from engine.store import Result
+from engine.store import Result, Store, finished_path
+from grids.files import write_atomically
+from grids.languages import language
 from grids.mixture import Trial
 
 logger = logging.getLogger(__name__)
-LOG_EVERY = 10  # optimiser steps
+HANGS_SECONDS = 60.0  # after which a logger on a local disk is taken for broken
 
 
 class Tracker:
-    """One trial's W&B run; does nothing where tracking is off."""
+    """One trial's W&B run, or its curve; does nothing where tracking is off."""
 
     def __init__(self, job: Job, trial: Trial) -> None:
         self._run: Any = None
-        self._on = job.wandb != "off"
+        self._on, self._every = job.wandb != "off", job.grid.tracking.log_every
+        self._batch, self._mark = job.train.batch_size, (0, time.monotonic())
         self._later(lambda: self._start(job, trial))
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
         """Adds a step's values to the history."""
-        if step == 1 or step % LOG_EVERY == 0:
-            self._later(lambda: self._run.log({name: float(value) for name, value in values.items()}, step=step))
+        from engine.fitting import WINDOW
+
+        if step > 1 and step % self._every:
+            return
+        kept, (before, then), now = dict(values), self._mark, time.monotonic()
+        if step - before >= WINDOW:  # of fewer steps, the device may still have all to do
+            kept["samples_per_second"] = (step - before) * self._batch / (now - then)
+            self._mark = step, now
+        self._later(lambda: self._run.log({name: float(value) for name, value in kept.items()}, step=step))
 
     def finish(self, result: Result | None) -> None:
         """Writes the summary and ends the run; without a result it counts as failed."""
         done = self._later(lambda: _finish(self._run, result))
-        if done is not None:
-            _ending().append(done)
-            drain(but=1)
+        if done is not None and wait([done], HANGS_SECONDS).not_done:  # Ray may end this process with its trial
+            logger.warning("W&B is off for this trial: nothing was written for %.0f s", HANGS_SECONDS)
+            self._on = False
 
     def _start(self, job: Job, trial: Trial) -> None:
-        self._run = _start(job, trial)
+        self._run = _start(job, trial) if job.grid.granularity == "run" else Curve(job.store, trial)
 
     def _later(self, call: Callable[[], Any]) -> "Future[None] | None":
         """Has the logger called by its thread, in order."""
@@ -62,50 +74,72 @@ class Tracker:
             self._on = False
 
 
-def drain(but: int = 0) -> None:
-    """Waits until the runs of all finished trials are written, or of all but the last few."""
-    ending = _ending()
-    while len(ending) > but:
-        wait([ending.pop(0)])
+class Curve:
+    """The history of a trial that has no run of its own: a file beside the results."""
+
+    def __init__(self, store: Store, trial: Trial) -> None:
+        self._path, self._steps = store.kept_path("curves", trial, ".json"), list[dict[str, float]]()
+        self.summary = dict[str, Any]()
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        """Adds a step."""
+        self._steps.append({"step": step, **values})
+
+    def finish(self, exit_code: int) -> None:
+        """Writes the file, if the trial came to its end and had steps."""
+        if exit_code == 0 and self._steps:
+            write_atomically(self._path, json.dumps(self._steps))
 
 
-@cache
-def _thread() -> ThreadPoolExecutor:
-    """The thread that talks to W&B; a process that ends by itself waits for it."""
-    return ThreadPoolExecutor(1, thread_name_prefix="wandb")
+def open_run(folder: Path, **about: Any) -> Any:
+    """Opens a W&B run that is written to disk, and to nowhere else.
 
-
-@cache
-def _ending() -> list["Future[None]"]:
-    """What the thread has yet to write of finished trials."""
-    return []
-
-
-def _start(job: Job, trial: Trial) -> Any:
-    """Opens the run."""
+    Args:
+        folder: a results folder; the run lies in its subfolder `wandb`.
+        about: project, group, name, id, config and what else `wandb.init` takes.
+    """
     import wandb
 
-    grid = job.grid
-    languages = trial.mixture.languages
-    mixture = trial.mixture.text(grid.samples)
-    role = trial.mixture.role(languages[0], grid.samples)[0] if languages else "untouched"
     settings = wandb.Settings(
         console="off", silent=True, disable_git=True, save_code=False, x_disable_stats=True, x_disable_meta=True,
         init_timeout=30,
     )  # fmt: skip
-    return wandb.init(
-        project=grid.tracking.project or "cltm-" + grid.task.replace("/", "-"),
-        group=f"{grid.task}/{Path(grid.model.backbone).name}",
-        job_type=role,
-        name=trial.slug,
-        id=f"{trial.slug[-8:]}-{job.identity.config_sha[:8]}-{time.time_ns() // 1_000_000:x}",
-        tags=list(languages),
-        config={**job.identity.config, "grid": grid.name, "mixture": mixture, "seed": trial.seed},
-        dir=str(job.results),
-        mode="online" if job.wandb == "online" else "offline",
-        reinit="finish_previous",
-        settings=settings,
-    )
+    return wandb.init(**about, dir=str(folder), mode="offline", reinit="finish_previous", settings=settings)
+
+
+def close_run(run: Any, exit_code: int = 0) -> None:
+    """Ends a run, and says beside it that its end is written."""
+    run.finish(exit_code=exit_code)
+    if folder := getattr(run, "dir", ""):
+        finished_path(Path(folder).parent).touch()
+
+
+@cache
+def _thread() -> ThreadPoolExecutor:
+    """The thread that writes."""
+    return ThreadPoolExecutor(1, thread_name_prefix="wandb")
+
+
+def _start(job: Job, trial: Trial) -> Any:
+    """Opens the run of a trial."""
+    grid, languages = job.grid, trial.mixture.languages
+    roles = {code: trial.mixture.role(code, grid.samples) for code in languages}
+    target = languages[0] if languages else ""  # a pair has two: `cells` names both
+    role, donor = roles.get(target, ("untouched", ""))
+    config = {
+        **job.identity.config, "config_sha": job.identity.config_sha, "grid": grid.name, "role": role,
+        "target": target, "donor": donor, "cells": [f"{code} from {roles[code][1] or 'base'}" for code in languages],
+        "mixture": trial.mixture.text(grid.samples), "seed": trial.seed,
+    }  # fmt: skip
+    return open_run(
+        job.results, project=grid.project, group=grid.group, job_type=role, name=trial.slug, config=config,
+        id=f"{trial.slug[-8:]}-{job.identity.config_sha[:8]}-{time.time_ns() // 1_000_000:x}", tags=tags(languages),
+    )  # fmt: skip
+
+
+def tags(languages: tuple[str, ...]) -> list[str]:
+    """The languages and their families, as far as they are known."""
+    return [tag[:64] for tag in dict.fromkeys((*languages, *(language(code).family for code in languages))) if tag]
 
 
 def _finish(run: Any, result: Result | None) -> None:
@@ -114,6 +148,14 @@ def _finish(run: Any, result: Result | None) -> None:
         for score in result.scores:
             name = "/".join(part for part in (score.metric, score.language, score.condition) if part)
             run.summary[name] = score.value
-        run.summary.update({f"seconds/{phase}": seconds for phase, seconds in result.passes[-1].seconds.items()})
-        run.summary.update({"n_train": result.n_train, "steps": result.steps, "data_sha": result.data_sha})
-    run.finish(exit_code=0 if result is not None else 1)
+            run.summary[f"n_test/{score.language}"] = score.n_test
+        last = result.passes[-1]
+        run.summary.update({f"seconds/{phase}": seconds for phase, seconds in last.seconds.items()})
+        run.summary.update(
+            {
+                "n_train": result.n_train, "steps": result.steps, "seconds": sum(last.seconds.values()),
+                "data_sha": result.data_sha, "code_version": last.code_version, "device": last.device,
+            }
+        )  # fmt: skip
+    run.summary["failed"] = int(result is None)
+    close_run(run, 0 if result is not None else 1)

@@ -9,14 +9,16 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from grids.errors import UserError
 from grids.mixture import Mixture, Trial
 from grids.schema import check_table, from_table
 
+MOST_RUNS = 2_000  # W&B runs of a grid, unless it asks for more
 Keep = Literal["predictions", "embeddings", "checkpoints"]
 
 
@@ -151,12 +153,29 @@ class Tracking:
     """Where trials are mirrored. The results folder is the truth.
 
     Attributes:
-        wandb: "auto" is online if WANDB_API_KEY is set, otherwise offline.
+        wandb: "auto" is what WANDB_MODE says, or else online if WANDB_API_KEY is set, otherwise offline.
         project: the W&B project; empty: cltm-<task>.
+        granularity: one W&B run a trial ("run"), a target ("row") or for everything ("grid"). "auto" is "run" up to
+            2,000 trials and "row" above: a project with more than some 10,000 runs is slow to look at.
+        log_every: optimiser steps between two points of a curve.
     """
 
     wandb: Literal["auto", "off", "offline", "online"] = "auto"
     project: str = ""
+    granularity: Literal["auto", "run", "row", "grid"] = "auto"
+    log_every: int = 10
+
+    def __post_init__(self) -> None:
+        _require(self.log_every >= 1, f"log_every in [tracking] is {self.log_every}; allowed: >= 1")
+
+    def mode(self, environ: Mapping[str, str]) -> Literal["off", "offline", "online"]:
+        """Where W&B runs go, with the environment's WANDB_MODE and WANDB_API_KEY."""
+        if self.wandb != "auto":
+            return self.wandb
+        asked = environ.get("WANDB_MODE", "")
+        if asked in ("offline", "online", "disabled"):
+            return "off" if asked == "disabled" else cast(Literal["offline", "online"], asked)
+        return "online" if environ.get("WANDB_API_KEY") else "offline"
 
 
 @dataclass(frozen=True)
@@ -245,6 +264,23 @@ class Grid:
             _require(size >= 1 or name == "samples", f"{name} is {size}; allowed: >= 1")
             whole = size % self.clips_per_speaker == 0
             _require(whole, f"{name} is {size}, no multiple of clips_per_speaker = {self.clips_per_speaker}")
+
+    @property
+    def project(self) -> str:
+        """The W&B project."""
+        return self.tracking.project or "cltm-" + self.task.replace("/", "-")
+
+    @property
+    def group(self) -> str:
+        """The W&B group: task and backbone."""
+        return f"{self.task}/{Path(self.model.backbone).name}"
+
+    @cached_property
+    def granularity(self) -> Literal["run", "row", "grid"]:
+        """What one W&B run stands for: a trial, a target, or everything."""
+        if self.tracking.granularity != "auto":
+            return self.tracking.granularity
+        return "run" if len(self.trials()) <= MOST_RUNS else "row"
 
     def matrix_mixtures(self) -> tuple[Mixture, ...]:
         """The mixtures that a matrix needs, denominators first: all bases, all selves, then every unordered pair."""
