@@ -1,7 +1,7 @@
 """A W&B workspace and a report for a grid: matrix, curves a target, failures, throughput. `python -m engine dashboard`.
 
-Both are made by code (the extra `dashboards`), so that every project has the same. What they show comes from the runs of
-`engine.tracking`, `engine.wandb_rows` and `python -m analysis.cltm RESULTS --wandb`.
+Both are made by code (the extra `dashboards`), so that every project has the same. What they show comes from the runs
+of `engine.tracking`, `engine.wandb_rows` and `python -m analysis.cltm RESULTS --wandb`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,6 +24,9 @@ def save(grid: Grid, entity: str) -> tuple[str, str]:
         UserError: the extra is not installed.
     """
     sections = panels(grid)
+    import wandb
+
+    entity = entity or wandb.Api().default_entity
     made, report = workspace(grid, entity, sections), story(grid, entity, sections)
     made.save()
     report.save()

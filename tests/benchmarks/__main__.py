@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-PARTS = ("engine", "phases", "side_by_side", "decoding", "analysis")
+PARTS = ("engine", "phases", "side_by_side", "decoding", "analysis", "tracking")
 
 
 def main() -> int:
