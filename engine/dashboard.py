@@ -26,7 +26,7 @@ def save(grid: Grid, entity: str) -> tuple[str, str]:
     sections = panels(grid)
     import wandb
 
-    entity = entity or wandb.Api().default_entity
+    entity = entity or wandb.Api().default_entity or ""
     made, report = workspace(grid, entity, sections), story(grid, entity, sections)
     made.save()
     report.save()

@@ -83,7 +83,7 @@ def send(runs: list[Path], at_once: int, seconds: float, stopped: Callable[[], b
             end = time.monotonic() + seconds
             while process.poll() is None:
                 if stopped() or time.monotonic() > end:
-                    return "stopped" if stopped() else f"not everything arrived within {seconds:.0f} s"
+                    return "no time was left" if stopped() else f"not everything arrived within {seconds:.0f} s"
                 time.sleep(0.25)
         finally:
             process.kill()
@@ -95,7 +95,7 @@ def send(runs: list[Path], at_once: int, seconds: float, stopped: Callable[[], b
 
 @contextmanager
 def sending(results: Path, online: bool) -> Iterator[None]:
-    """Sends runs as they finish, while the block runs, and says afterwards what could not be sent."""
+    """Sends runs as they finish, while the block runs; once more after it, unless it raised, and says what is left."""
     if not online:
         yield
         return
@@ -107,9 +107,10 @@ def sending(results: Path, online: bool) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-        why = send(unsent(results, finished_alone=True), 8, LAST_SECONDS)
-        if left := unsent(results):
-            logger.warning("%d W&B runs are not sent (%s): python -m engine sync %s", len(left), why, results)
+    end = time.monotonic() + LAST_SECONDS  # for all chunks together: a cluster may be waiting
+    why = send(unsent(results, finished_alone=True), 8, LAST_SECONDS, lambda: time.monotonic() > end)
+    if left := unsent(results):
+        logger.warning("%d W&B runs are not sent (%s): python -m engine sync %s", len(left), why, results)
 
 
 def _keep_sending(results: Path, over: threading.Event) -> None:

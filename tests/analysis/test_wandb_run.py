@@ -29,14 +29,11 @@ def test_an_analysis_is_one_run_with_matrix_figures_page_and_files(
     (run,) = read_runs(tmp_path)
     assert (run.about.project, run.about.job_type, run.exit_code) == ("cltm-toy", "analysis", 0)
     logged = run.history[0]
-    assert {logged[name]["_type"] for name in ("heatmap", "cells", "report")} == {
-        "image-file",
-        "table-file",
-        "html-file",
-    }
-    assert logged["cells"]["nrows"] == 4
+    kinds = {"heatmap": "image-file", "cells": "table-file", "report": "html-file"}
+    assert {name: logged[f"{name}/_type"] for name in kinds} == kinds
+    assert logged["cells/nrows"] == 4
     assert run.summary["n"] == 2
-    (artifact,) = run.artifacts
+    (artifact,) = (one for one in run.artifacts if one.type == "analysis")
     held = {entry.path for entry in artifact.manifest.contents}
     assert {"cells.parquet", "scores.parquet", "grid.toml", "report.html", "heatmap.pdf"} <= held
 
