@@ -6,6 +6,17 @@ is raised is a defect of ours and keeps its traceback.
 
 import difflib
 from collections.abc import Callable, Iterable
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """The exit statuses of every command line of the project."""
+
+    COMPLETE = 0
+    HOLES = 1  # trials are missing that have failed, or a check did
+    MISTAKE = 2  # the user's, a full disk among them
+    MORE = 75  # EX_TEMPFAIL: run the same command again; it was asked to stop, or other runs have the rest
+    INTERRUPTED = 130  # Ctrl-C, or a second request to stop
 
 
 class UserError(ValueError):
@@ -31,7 +42,7 @@ def one_line_errors(main: Callable[[], int]) -> int:
         main: what the command does; returns its exit status.
 
     Returns:
-        The exit status: main's own, 2 after a `UserError`, 130 after Ctrl-C.
+        The exit status: main's own, or as `Exit` says after a `UserError` and after Ctrl-C.
     """
     import sys
 
@@ -39,7 +50,7 @@ def one_line_errors(main: Callable[[], int]) -> int:
         return main()
     except UserError as error:
         print("error: " + " ".join(str(error).split()), file=sys.stderr)  # noqa: T201
-        return 2
+        return Exit.MISTAKE
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)  # noqa: T201
-        return 130
+        return Exit.INTERRUPTED
