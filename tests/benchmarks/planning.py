@@ -1,15 +1,11 @@
-"""How long it takes to plan a large grid and to open a large store. Prints a table; asserts nothing.
+"""How long it takes to plan a large grid and to open a large store.
 
 The trials are a toy's, with two metrics a language. "Cold" is a folder whose `scores.parquet` is not there.
 """
 
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-
-from rich.console import Console
-from rich.table import Table
 
 from engine.job import Job, make_job, settle
 from engine.plan import make_plan
@@ -18,6 +14,7 @@ from engine.store import Pass, Result
 from grids.grid import load, parse
 from grids.mixture import Trial
 from tasks.base import Score
+from tests.benchmarks.measured import Measured
 
 LARGE, STORED = 147, 20_000  # languages of the grid to plan, 110,250 trials; results in the store
 PHASES = {"data": 0.1234, "load": 0.1234, "train": 1.2345, "evaluate": 1.2345, "keep": 0.0123}
@@ -58,29 +55,18 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def measure(folder: Path) -> dict[str, float]:
-    """Seconds of each thing measured."""
+def measure(folder: Path) -> Iterator[Measured]:
+    """A large grid, and a folder that holds a fifth of it."""
     job = toy(folder / "store", LARGE)
     fill(job, STORED)
     empty = toy(folder / "empty", LARGE)
-    return {
-        "planning 110,250 trials, no result yet": seconds(lambda: make_plan(empty)),
-        "planning 110,250 trials, 20,000 results, cold": seconds(lambda: make_plan(job)),
-        "opening a store of 20,000 results, cold": seconds(lambda: job.store.compact(job.grid.samples)),
-        "opening a store of 20,000 results": seconds(lambda: job.store.compact(job.grid.samples)),
-        "planning 110,250 trials, 20,000 results": seconds(lambda: make_plan(job)),
-        "status of 110,250 trials, 20,000 results": seconds(lambda: status_of(job.store, load(job.store.grid_path))),
+    works: dict[str, Callable[[], object]] = {
+        "planning 110,250 trials, no result yet": lambda: make_plan(empty),
+        "planning 110,250 trials, 20,000 results, cold": lambda: make_plan(job),
+        "opening a store of 20,000 results, cold": lambda: job.store.compact(job.grid.samples),
+        "opening a store of 20,000 results": lambda: job.store.compact(job.grid.samples),
+        "planning 110,250 trials, 20,000 results": lambda: make_plan(job),
+        "status of 110,250 trials, 20,000 results": lambda: status_of(job.store, load(job.store.grid_path)),
     }
-
-
-def main() -> None:
-    """Measures and prints."""
-    table = Table("what", "seconds")
-    with tempfile.TemporaryDirectory() as name:
-        for what, value in measure(Path(name)).items():
-            table.add_row(what, f"{value:.2f}")
-    Console().print(table)
-
-
-if __name__ == "__main__":
-    main()
+    for what, work in works.items():
+        yield Measured(f"seconds: {what}", [seconds(work)], "5")
