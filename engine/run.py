@@ -12,6 +12,7 @@ starts anew for what is left. A driver that dies takes its Ray along.
 
 import logging
 import os
+import pickle
 import shutil
 import signal
 import socket
@@ -269,7 +270,7 @@ class _Watch(tune.Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """An attempt has failed, and another one will follow."""
-        error = trial.get_pickled_error()
+        error = _error_of(trial)
         item = self._items[_slug(trial)]
         if isinstance(error, RayActorError) and not self._store.has(item.trial, item.languages):
             with suppress(OSError):
@@ -307,6 +308,12 @@ def _require_ray() -> None:
     dead = [str(kind) for kind, _ in node.dead_processes()] if node else []
     if set(dead) & {"raylet", "gcs_server"}:
         raise RuntimeError(f"{', '.join(dead)} died")
+
+
+def _error_of(trial: Any) -> object:
+    """The last error of a Tune trial. Its own `get_pickled_error` reads a copy of the file, which comes later."""
+    path = trial.pickled_error_file
+    return pickle.loads(Path(path).read_bytes()) if path else None
 
 
 def _death(error: RayActorError) -> str:

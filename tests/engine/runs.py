@@ -18,7 +18,6 @@ PROVENANCE = [
     "code_version",
     "device",
     "phases",
-    "peak_bytes",
 ]  # what may differ between equal runs
 
 
