@@ -258,11 +258,18 @@ def wait_for_results(results: Path, count: int) -> int:
 
 
 def start(*arguments: object, cache: Path | None = None) -> subprocess.Popen[str]:
-    """Starts `python -m engine` in a process group of its own."""
-    return subprocess.Popen(
-        command(*arguments), cwd=ROOT, env=environ(cache), start_new_session=True, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+    """Starts `python -m engine` in a process group of its own, deaf to Ctrl-C only if it makes itself so.
+
+    What a shell starts in the background ignores SIGINT, and so does all that it starts.
+    """
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        return subprocess.Popen(
+            command(*arguments), cwd=ROOT, env=environ(cache), start_new_session=True, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize(
