@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: demo demo-speaker test check lint format bench clean setup
+.PHONY: demo demo-speaker test slurm-test check lint format bench clean setup
 
 demo: $(READY)  ## the main job on the synthetic corpus: train, then the matrix and its report
 	$(RUN) -m engine run grids/demo.toml
@@ -16,6 +16,9 @@ demo-speaker: $(READY)  ## the same for speaker verification
 
 test: $(READY)  ## every test that needs no GPU and no SLURM
 	$(RUN) -m pytest -m "not gpu and not slurm"
+
+slurm-test: $(READY)  ## jobs on a real SLURM of three nodes on this machine: root, slurm-wlm, munge, iproute2
+	CLTM_SLURM_TESTS=1 $(RUN) -m pytest -m slurm
 
 check: $(READY)  ## format, lint, types, tests
 	$(MAKE) lint

@@ -1,5 +1,6 @@
 """One audio file to 16 kHz mono 16-bit samples."""
 
+import hashlib
 import math
 from pathlib import Path
 from typing import Literal
@@ -25,6 +26,11 @@ class DecodeError(Exception):
     def __init__(self, reason: Literal["missing", "empty", "undecodable"], detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
+
+
+def samples_sha(wave: npt.NDArray[np.int16]) -> str:
+    """The hash of a clip's samples, (T,) int16, that `Clip.sha` keeps."""
+    return hashlib.blake2b(wave.data, digest_size=16).hexdigest()
 
 
 def decode(path: Path, max_seconds: float = math.inf) -> npt.NDArray[np.int16]:

@@ -1,6 +1,5 @@
 """The clips of a listing, decoded on every core and judged by the rules."""
 
-import hashlib
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from grids.grid import Data
-from tasks.data.audio import DecodeError, decode
+from tasks.data.audio import DecodeError, decode, samples_sha
 from tasks.data.clips import SAMPLE_RATE_HZ
 from tasks.data.common_voice import Row
 from tasks.data.report import BROKEN, NOT_LOOKED_AT, Drop, Reason
@@ -72,7 +71,7 @@ def _decode_row(row: Row, clips_folder: Path, rules: Data) -> Decoded | Drop:
     if reason := _verdict(wave, row, rules):
         size = file_bytes(path) if reason in BROKEN else NOT_LOOKED_AT
         return Drop(row.name, row.split, reason, _found(wave, row, rules), size)
-    return Decoded(row, wave, hashlib.blake2b(wave.data, digest_size=16).hexdigest())
+    return Decoded(row, wave, samples_sha(wave))
 
 
 def _verdict(wave: npt.NDArray[np.int16], row: Row, rules: Data) -> Reason | None:

@@ -19,6 +19,7 @@ from tasks.data.audio import SAMPLE_TYPE
 from tasks.data.cache import slug
 from tasks.data.clips import Clip
 from tasks.data.common_voice import Row
+from tasks.data.staging import staged
 
 AUDIO = "audio.i16"
 MANIFEST = "manifest.parquet"
@@ -64,15 +65,15 @@ def open_language(folder: Path, language: str) -> PreparedLanguage:
     place = language_place(folder, language)
     if not (place / MANIFEST).is_file():
         raise UserError(f"language {language!r} is not prepared in {folder}; run: python -m tasks.data prepare")
-    samples = np.memmap(place / AUDIO, dtype=SAMPLE_TYPE, mode="r").view(np.ndarray)
     table = pq.read_table(place / MANIFEST, columns=list(CLIP_COLUMNS))
     columns = [_values(table, name) for name in CLIP_COLUMNS]
-    clips = tuple(Clip(language, *values) for values in zip(*columns, strict=True))
+    clips, sha = tuple(Clip(language, *values) for values in zip(*columns, strict=True)), read_sha(folder, language)
+    samples = np.memmap(staged(place / AUDIO, sha, clips), dtype=SAMPLE_TYPE, mode="r").view(np.ndarray)
     if clips[-1].offset + clips[-1].length != samples.size:
         raise UserError(
             f"{place / AUDIO} is damaged: not as long as its manifest says; remove {place} and prepare again"
         )
-    return PreparedLanguage(language, clips, read_sha(folder, language), samples)
+    return PreparedLanguage(language, clips, sha, samples)
 
 
 def _values(table: pa.Table, column: str) -> list[Any]:
