@@ -7,7 +7,7 @@ not. Other roles (zero-shot, third languages, fractions) are not read here.
 
 import hashlib
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from analysis.raw import raw_from
 from analysis.scores import ROLES, Exclusion, Part, Plan, Provenance, Source, holes, scores_from, sha256_of
 from engine.store import Store
 from grids.errors import UserError, unknown
+from grids.seeds import Seeds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,7 +76,7 @@ def read_plan(folder: Path) -> Plan:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not TOML: {error}") from None
     exclude = table.get("exclude", {})
-    evaluate, seeds, mode = table.get("evaluate", ""), table.get("seeds", ()), table.get("mode", "matrix")
+    evaluate, mode = table.get("evaluate", ""), table.get("mode", "matrix")
     return Plan(
         name=str(table.get("name", folder.resolve().name)),
         task=str(table.get("task", "")),
@@ -84,12 +85,24 @@ def read_plan(folder: Path) -> Plan:
         evaluate=evaluate if isinstance(evaluate, str) else ", ".join(map(str, evaluate)),
         samples=table.get("samples") or None,
         languages=tuple(code for code in table.get("languages", ()) if code not in exclude),
-        seeds=tuple(range(seeds) if isinstance(seeds, int) else seeds),
+        draws=_draws(path, table),
         exclude=tuple(Exclusion(code, str(reason)) for code, reason in exclude.items()),
         matrix=mode == "matrix",
         curve=mode == "curve",
         sizes=tuple(table.get("sizes", ())),
     )
+
+
+def _draws(path: Path, table: Mapping[str, Any]) -> Seeds:
+    """The seeds of a grid file; none where it names none.
+
+    Raises:
+        UserError: they are not what a grid file may say.
+    """
+    try:
+        return Seeds.parse(table["seeds"]) if "seeds" in table else Seeds()
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def read_rows(

@@ -6,6 +6,7 @@ They may overlap: a trial that two folders hold must have the same scores in bot
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.scores import Plan
 from engine.store import Store
 from grids.errors import UserError
+from grids.seeds import Seeds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +51,7 @@ def merged_plan(plans: Sequence[Plan]) -> Plan:
         name=" + ".join(dict.fromkeys(plan.name for plan in plans)),
         languages=tuple(dict.fromkeys(chain.from_iterable(plan.languages for plan in plans))),
         sizes=tuple(sorted({*chain.from_iterable(plan.sizes for plan in plans)})),
-        seeds=tuple(sorted({*chain.from_iterable(plan.seeds for plan in plans)})),
+        draws=reduce(Seeds.joined, (plan.draws for plan in plans)),
         exclude=tuple(dict.fromkeys(chain.from_iterable(plan.exclude for plan in plans))),
     )
 

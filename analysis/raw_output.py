@@ -119,12 +119,13 @@ def raw_heatmap(raw: RawMatrix, title: str, width: float) -> "Figure":
     axes.set_yticks(range(n), raw.languages, fontsize=font)
     axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
     axes.set_ylabel("target", fontsize=7)
-    axes.set_title(title, fontsize=7, fontweight="bold", loc="left")
+    axes.set_title(title, fontsize=7, fontweight="bold", loc="right")
     for (i, j), value in np.ndenumerate(raw.values):
         if np.isfinite(value) and cell >= NUMBERS_FROM:
             shade: Any = colours((float(value) - low) / max(high - low, 1e-9))
             colour = ink(to_hex(shade))
-            axes.text(j, i, number(value, 3), ha="center", va="center", fontsize=72 * cell * 0.26, color=colour)
+            size = min(72 * cell * 0.2, 9.0)
+            axes.text(j, i, number(value, 3), ha="center", va="center", fontsize=size, color=colour)
     label: Any = f"{raw.metric}: gain from the donor" if raw.gains else raw.metric
     bar = figure.colorbar(drawn, ax=axes, shrink=0.6)
     bar.set_label(label, fontsize=7)

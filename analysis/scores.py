@@ -5,8 +5,8 @@ grid still lists it or not, and none is filled in: what a grid expects and the s
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.uncertainty import Floats, Ints
+from grids.seeds import Seeds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +53,7 @@ class Plan:
 
     Attributes:
         languages: the matrix's languages, without the excluded ones.
-        seeds: the draws.
+        draws: the seeds of bases, self runs and pairs.
         samples: N, samples of a block.
         matrix: False if the grid lists mixtures of its own instead of a matrix's, so that no cell is expected.
         curve: the grid is a learning curve, for `analysis.interval`.
@@ -66,11 +67,16 @@ class Plan:
     evaluate: str = ""
     samples: int | None = None
     languages: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = ()
+    draws: Seeds = field(default_factory=Seeds)
     exclude: tuple[Exclusion, ...] = ()
     matrix: bool = True
     curve: bool = False
     sizes: tuple[int, ...] = ()
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Every seed of the grid."""
+        return self.draws.all
 
 
 @dataclass(frozen=True)
@@ -214,23 +220,24 @@ def holes(scores: Scores, plan: Plan) -> tuple[Hole, ...]:
     """Every score that the plan's languages and seeds (without any: those found) call for and that is not there."""
     if not plan.matrix or not plan.languages:
         return ()
-    return tuple(_holes(scores, plan.seeds or scores.seeds))
+    found = Seeds(scores.seeds, scores.seeds, scores.seeds)
+    return tuple(_holes(scores, plan.draws if plan.seeds else found))
 
 
-def _holes(scores: Scores, seeds: Sequence[int]) -> Iterator[Hole]:
+def _holes(scores: Scores, draws: Seeds) -> Iterator[Hole]:
     """The holes, base and self first, in the order of languages and seeds."""
     column = {seed: position for position, seed in enumerate(scores.seeds)}
     absent = np.full_like(scores.cross[..., :1], np.nan)  # where a seed outside `scores.seeds` points to
     cross = np.concatenate([scores.cross, absent], axis=-1)
-    for role, values in (("base", scores.base), ("self", scores.self_)):
+    for role, values, seeds in (("base", scores.base, draws.base), ("self", scores.self_, draws.self_)):
         padded = np.concatenate([values, absent[:, 0]], axis=-1)
         for i, code in enumerate(scores.languages):
             donor = code if role == "self" else ""
             yield from (Hole(role, code, donor, s) for s in seeds if np.isnan(padded[i, column.get(s, -1)]))
-    wanted = [column.get(seed, -1) for seed in seeds]
+    wanted = [column.get(seed, -1) for seed in draws.cross]
     for i, j, s in np.argwhere(np.isnan(cross[..., wanted])):
         if i != j:
-            yield Hole("cross", scores.languages[i], scores.languages[j], seeds[s])
+            yield Hole("cross", scores.languages[i], scores.languages[j], draws.cross[s])
 
 
 def sha256_of(path: Path) -> str:

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.store import Store, finished_path
+from engine.offline import close_run, open_run, tags
+from engine.store import Store
 from grids.errors import UserError
 from grids.grid import load
-from grids.languages import language
 
 
 def write_run(results: Path, out: Path, paths: Sequence[Path]) -> str:
@@ -36,12 +36,10 @@ def write_run(results: Path, out: Path, paths: Sequence[Path]) -> str:
     if not store.grid_path.exists():
         raise UserError(f"--wandb needs a results folder, whose grid says project and group; got {str(results)!r}")
     grid = load(store.grid_path)
-    families = dict.fromkeys(language(code).family for code in grid.languages)
-    run = wandb.init(
-        project=grid.project, group=grid.group, job_type="analysis", name=f"{grid.name} analysis", mode="offline",
-        id=f"analysis-{time.time_ns():x}", tags=[tag for tag in (*grid.languages, *families) if tag], dir=str(results),
-        config={"grid": grid.name, "samples": grid.samples, "seeds": list(grid.seeds)}, reinit="finish_previous",
-        settings=wandb.Settings(console="off", silent=True, disable_git=True, save_code=False, x_disable_stats=True),
+    run = open_run(
+        results, project=grid.project, group=grid.group, job_type="analysis", name=f"{grid.name} analysis",
+        id=f"analysis-{time.time_ns():x}", tags=tags(grid.languages),
+        config={"grid": grid.name, "samples": grid.samples, "seeds": grid.seeds.as_toml()},
     )  # fmt: skip
     run.log(_media(wandb, paths))
     run.summary.update(_aggregates(paths))
@@ -49,9 +47,7 @@ def write_run(results: Path, out: Path, paths: Sequence[Path]) -> str:
     for path in (*paths, *(path for path in (store.scores_path, store.grid_path) if path.exists())):
         artifact.add_file(str(path), name=path.relative_to(out).as_posix() if path in paths else path.name)
     run.log_artifact(artifact)
-    folder = Path(run.dir).parent
-    run.finish()
-    finished_path(folder).touch()
+    close_run(run)
     command = ["-m", "engine", "sync", str(results)]
     if grid.tracking.mode(os.environ) == "online" and not subprocess.run([sys.executable, *command]).returncode:
         return "W&B: the analysis is sent"

@@ -3,7 +3,9 @@
 import logging
 import os
 import signal
-from dataclasses import replace
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -13,78 +15,113 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from engine.cost import audio_hours, time_line
+from engine.claims import STOP_SIGNALS, Run, alone, running, stopping_on_signals
+from engine.cost import Audio, audio_hours, estimate
 from engine.job import Job, Progress, joined, make_job, settle
-from engine.plan import Plan, make_plan
-from engine.store import Store, alone
+from engine.pilot import pilot_part, pilot_rows, time_rows
+from engine.plan import Plan, Selection, make_plan
+from engine.status import by_cause, status_of
+from engine.store import Store
 from engine.sync import sending
-from grids.errors import UserError
+from grids.errors import Exit, UserError
 from grids.grid import MOST_RUNS, Grid, load
 
 logger = logging.getLogger(__name__)
-EXIT_HOLES = 1
 RAY_COPY = "working_dir_files"  # of Ray's temporary folder, where it unpacks what `ray job submit` uploads
+MOST_CAUSES = 20
+DAY_SECONDS = 24 * 3600  # nobody writes a file for so long
 BYTES_PER_RESULT = 4_000  # a result file and its rows; the demo's take 2.6 kB
 BYTES_PER_WANDB_RUN = 12_000  # an offline run
 
 
-def plan(grid_path: str, results: Path | None) -> int:
-    """Prints what a grid will train, what is missing, and what it will take."""
+@dataclass(frozen=True)
+class Asked:
+    """What the command line says of a grid.
+
+    Attributes:
+        grid: path of the grid file.
+        results: the results folder; None: results/<grid name>.
+        languages, seeds, only: the part of the grid, as `Selection.parse` reads it.
+    """
+
+    grid: str
+    results: Path | None = None
+    languages: str = ""
+    seeds: str = ""
+    only: tuple[str, ...] = ()
+
+    def load(self) -> tuple[Grid, Selection]:
+        """The grid and the part of it."""
+        grid = load(self.grid)
+        return grid, Selection.parse(grid, self.languages, self.seeds, self.only)
+
+
+def plan(asked: Asked, pilot: bool = False) -> int:
+    """Prints what a grid will train, what is missing, and what it will take; after a pilot, how sure that is."""
     console = _console()
-    grid = load(grid_path)
-    job = _make_job(grid, results, console)
+    grid, part = asked.load()
+    cells = pilot_part(grid, part) if pilot else None
+    job = _make_job(grid, asked.results, console)
+    if cells is not None:
+        return _pilot(job, cells, console)
     joined(job)
-    _print_plan(job, make_plan(job), console)
+    if job.store.has_trials:
+        with suppress(UserError):  # of a folder that cannot be written to; its table only saves time
+            _compact(job)
+    _print_plan(job, part, console)
     _print_dropped(job, console)
     return 0
 
 
-def run(grid_path: str, results: Path | None) -> int:
-    """Trains what is missing. Returns 0 if the grid has no holes left."""
+def run(asked: Asked) -> int:
+    """Trains what is missing. Returns 0 if the grid, or the part asked for, has no holes left."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, _leave)
     console = _console()
-    grid = load(grid_path)
-    job = _make_job(grid, results, console)
-    job = settle(job)
-    job.store.clear_partial()
-    signal.signal(signal.SIGTERM, _interrupt)
-    with alone(job.results):
-        return _run_settled(job, console)
+    grid, part = asked.load()
+    return _fill(_make_job(grid, asked.results, console), part, console)
 
 
-def _run_settled(job: Job, console: Console) -> int:
-    """Trains what is missing in a folder that is the job's own."""
-    planned = make_plan(job)
-    console.print(_headline(job, planned))
-    _print_dropped(job, console)
-    try:
-        if planned.pending:
-            from engine.run import run_pending
+def _pilot(job: Job, cells: Selection, console: Console) -> int:
+    """Trains a few cells and prints what they say of the whole grid. Returns 0 if none of them failed."""
+    status = _fill(job, cells, console)
+    whole = make_plan(job)
+    _print_plan(job, Selection(), console, measured=True)
+    _print_rows(pilot_rows(job, cells, whole), console)
+    return status
 
-            with sending(job.results, job.wandb == "online"):
-                _run_with_display(job, planned, run_pending, console)
-    except KeyboardInterrupt:
-        console.print("interrupted; what is finished is kept, and the same command continues")
-        raise
-    finally:
-        _compact(job)
-    return _report_holes(job, console)
+
+def _fill(job: Job, part: Selection, console: Console) -> int:
+    """Makes the results folder the job's own and trains what the part lacks. Returns the exit status."""
+    with running(job.results) as run, stopping_on_signals(run):
+        with alone(job.results):
+            job = settle(job)
+            job.store.clear_partial(DAY_SECONDS if run.has_company() else 0)
+        if job.store.has_trials:
+            _compact(job)  # after a kill: each result is opened once
+        planned = make_plan(job, part)
+        console.print(_headline(job, planned, part))
+        _print_dropped(job, console)
+        try:
+            if planned.pending:
+                with sending(job.results, job.wandb == "online"):
+                    _run_with_display(job, planned, run, console)
+        except KeyboardInterrupt:
+            console.print("interrupted; what is finished is kept, and the same command continues")
+            raise
+        finally:
+            _compact(job)
+        return _report_holes(job, part, run, console)
 
 
 def status(results: Path) -> int:
     """Prints what a results folder holds, from the folder alone. Returns 0 if its grid has no holes."""
-    store, grid, console = Store(results), _grid_of(results), _console()
-    scored = store.scored()
-    trials = grid.trials()
-    missing = [t for t in trials if not scored.get(t.slug, frozenset()) >= set(grid.evaluated(t.mixture))]
-    failures = store.failures()
-    table = Table(box=None, show_header=False)
-    table.add_row("grid", f"{grid.name}: {grid.task}, {len(grid.languages)} languages, {len(grid.seeds)} seeds")
-    table.add_row("finished", f"{len(trials) - len(missing)} of {len(trials)} trials")
-    table.add_row("failed", f"{len(failures)}")
-    console.print(table)
-    for failure in failures[:20]:
-        console.print(f"  {failure.slug}: {failure.cause} ({failure.path})")
-    return EXIT_HOLES if missing else 0
+    console = _console()
+    found = status_of(Store(results), _grid_of(results))
+    _print_rows(found.rows, console)
+    for line in (*(f"warning: {warning}" for warning in found.warnings), *found.failures[:MOST_CAUSES]):
+        console.print(f"  {line}")
+    return Exit.HOLES if found.missing else Exit.COMPLETE
 
 
 def sync(results: Path, at_once: int, dry_run: bool) -> int:
@@ -104,7 +141,7 @@ def sync(results: Path, at_once: int, dry_run: bool) -> int:
     why = syncing.send(runs, at_once, syncing.CHUNK_SECONDS)
     left = syncing.unsent(results)
     console.print(f"{len(runs) - len(left)} W&B runs sent" + (f", {len(left)} left: {why}" if left else ""))
-    return EXIT_HOLES if left else 0
+    return Exit.HOLES if left else Exit.COMPLETE
 
 
 def dashboard(results: Path, entity: str) -> int:
@@ -165,19 +202,21 @@ def _bar_updater(bars: Bars, console: Console) -> Progress:
     return update
 
 
-def _run_with_display(job: Job, planned: Plan, run_pending: Any, console: Console) -> None:
+def _run_with_display(job: Job, planned: Plan, run: Run, console: Console) -> None:
     """Runs the pending trials under the progress display."""
     from engine.progress import Progress as Display
+    from engine.run import run_pending
 
     with Display(job.grid, len(planned.pending), console) as display:
-        display.add(job.store.compact(job.grid.samples).to_pylist())
-        run_pending(job, planned.pending, display)
+        display.add(job.store.compact(job.grid.samples, write=False).select(Display.COLUMNS).to_pylist())
+        run_pending(job, planned.pending, run, display)
 
 
-def _headline(job: Job, planned: Plan) -> str:
+def _headline(job: Job, planned: Plan, part: Selection) -> str:
     """One line: what there is to do and where."""
     grid = job.grid
-    done = f"{planned.finished} of {planned.trials} trials are finished"
+    of = "" if part.is_whole else " of the part asked for"
+    done = f"{planned.finished} of {planned.trials} trials{of} are finished"
     kinds = planned.by_kind
     extra = [f"{kinds['checkpoint']} are scored from their checkpoints"] if kinds["checkpoint"] else []
     extra += [f"{kinds['again']} are trained again for languages they were not scored on"] if kinds["again"] else []
@@ -193,33 +232,45 @@ def _per(job: Job) -> str:
     return f", a run a {grid.granularity}{why}"
 
 
-def _print_plan(job: Job, planned: Plan, console: Console) -> None:
-    """The table of `plan`."""
-    grid, kinds = job.grid, planned.by_kind
-    table = Table(box=None, show_header=False)
-    table.add_row("grid", f"{grid.name}: task {grid.task}, corpus {grid.corpus}, backbone {grid.model.backbone}")
-    table.add_row("languages", f"{len(grid.languages)}: {' '.join(grid.languages)}")
-    for code, reason in grid.exclude.items():
-        table.add_row("excluded", f"{code}: {reason}")
-    table.add_row("seeds", f"{len(grid.seeds)}: {' '.join(map(str, grid.seeds))}")
-    table.add_row("mixtures", f"{planned.mixtures}")
-    table.add_row("trials", f"{planned.trials}, {planned.finished} of them finished")
-    table.add_row("to train", f"{kinds['train']}")
-    table.add_row("to score on further languages", f"{kinds['checkpoint']} from a kept checkpoint")
-    table.add_row("to train again for further languages", f"{kinds['again']}")
+def _print_plan(job: Job, part: Selection, console: Console, measured: bool = False) -> None:
+    """The table of `plan`; what a pilot has measured better is left to it."""
+    grid, planned = job.grid, make_plan(job, part)
+    kinds = planned.by_kind
+    of = "" if part.is_whole else " in the part asked for"
+    rows = [
+        ("grid", f"{grid.name}: task {grid.task}, corpus {grid.corpus}, backbone {grid.model.backbone}"),
+        ("languages", f"{len(grid.languages)}: {' '.join(grid.languages)}"),
+        *(("excluded", f"{code}: {reason}") for code, reason in grid.exclude.items()),
+        ("seeds", f"{grid.seeds}"),
+        ("mixtures", f"{planned.mixtures}{of}"),
+        ("trials", f"{planned.trials}{of}, {planned.finished} of them finished"),
+        ("to train", f"{kinds['train']}"),
+        ("to score on further languages", f"{kinds['checkpoint']} from a kept checkpoint"),
+        ("to train again for further languages", f"{kinds['again']}"),
+    ]
+    audio = Audio(job)
     if job.corpus is not None:
         sizes = ", ".join(map(str, grid.sizes or (grid.samples,)))
-        table.add_row("samples", f"{sizes} a block (N{' a class' if job.task.needs.classes else ''})")
-        train_hours, test_hours = audio_hours(job, planned)
-        table.add_row("audio", f"{train_hours:.1f} h to train on, {test_hours:.1f} h to score, over all pending trials")
+        rows.append(("samples", f"{sizes} a block (N{' a class' if job.task.needs.classes else ''})"))
+        train_hours, test_hours = audio_hours(audio, planned.pending)
+        hours = f"{train_hours:.1f} h to train on, {test_hours:.1f} h to score, over all pending trials"
+        rows.append(("audio", hours))
     number = {"run": len(planned.pending), "row": len(grid.all_languages()), "grid": 1}[grid.granularity]
     runs = 0 if job.wandb == "off" else number
-    table.add_row("W&B", f"{job.wandb}, {runs} runs{_per(job)}")
-    megabytes = len(planned.pending) * BYTES_PER_RESULT + runs * BYTES_PER_WANDB_RUN
-    kept = f", and what keep = {list(grid.keep)} leaves" if grid.keep else ""
-    table.add_row("disk", f"{megabytes / 1e6:.1f} MB{kept}")
-    table.add_row("time", time_line(job, planned))
-    table.add_row("results", str(job.results))
+    rows.append(("W&B", f"{job.wandb}, {runs} runs, {runs * BYTES_PER_WANDB_RUN / 1e6:.1f} MB{_per(job)}"))
+    if not measured:
+        kept = f", and what keep = {list(grid.keep)} leaves" if grid.keep else ""
+        rows.append(("disk", f"{len(planned.pending) * BYTES_PER_RESULT / 1e6:.1f} MB{kept}"))
+        rows += time_rows(job, estimate(job, audio, planned.pending))
+    rows.append(("results", str(job.results)))
+    _print_rows(rows, console)
+
+
+def _print_rows(rows: Iterable[tuple[str, str]], console: Console) -> None:
+    """A line each: a name and what there is to say."""
+    table = Table(box=None, show_header=False)
+    for row in rows:
+        table.add_row(*row)
     console.print(table)
 
 
@@ -238,21 +289,34 @@ def _print_dropped(job: Job, console: Console) -> None:
         console.print(f"clips dropped: {', '.join(counts)}. Which and why: {command}")
 
 
-def _report_holes(job: Job, console: Console) -> int:
-    """Says what is missing and why. Returns the exit status."""
+def _report_holes(job: Job, part: Selection, run: Run, console: Console) -> int:
+    """Says what of the part is missing and why, and whether the rest is there. Returns the exit status."""
+    held = run.held()  # first: what another run has finished since counts as finished
     left = make_plan(job).pending
-    if not left:
-        command = "interval" if job.grid.mode == "curve" else "cltm"
-        now = f"python -m analysis.{command} {job.results}"
-        console.print(f"complete: no trial is missing. Now: {now}")
-        _print_rest(job, console)
-        _write_rows(job)
-        return 0
-    missing = {item.trial.slug for item in left}
-    console.print(f"{len(left)} trials are missing:")
-    for failure in [failure for failure in job.store.failures() if failure.slug in missing][:20]:
-        console.print(f"  {failure.slug}: {failure.cause} ({failure.path})")
-    return EXIT_HOLES
+    missing = {item.trial.slug for item in left if part.holds(item.trial, job.grid.samples)}
+    if missing:
+        console.print(f"{len(missing)} trials{'' if part.is_whole else ' of the part asked for'} are missing:")
+        failures = [failure for failure in job.store.failures() if failure.slug in missing]
+        for line in by_cause(failures)[:MOST_CAUSES]:
+            console.print(f"  {line}")
+        return _more_to_do(len(held & missing), run, console)
+    if left:
+        console.print(f"the part asked for is complete; {len(left)} trials of the grid are missing")
+        return Exit.COMPLETE
+    command = "interval" if job.grid.mode == "curve" else "cltm"
+    console.print(f"complete: no trial is missing. Now: python -m analysis.{command} {job.results}")
+    _print_rest(job, console)
+    _write_rows(job)
+    return Exit.COMPLETE
+
+
+def _more_to_do(held: int, run: Run, console: Console) -> Exit:
+    """Says why trials are missing that have not failed. Returns the exit status."""
+    if held:
+        console.print(f"{held} trials are being trained by another run")
+    if run.is_stopping():
+        console.print("stopped as asked; the same command continues")
+    return Exit.MORE if held or run.is_stopping() else Exit.HOLES
 
 
 def _write_rows(job: Job) -> None:
@@ -275,7 +339,8 @@ def _compact(job: Job) -> None:
         UserError: it cannot be written.
     """
     try:
-        job.store.compact(job.grid.samples)
+        with alone(job.results):
+            job.store.compact(job.grid.samples)
     except OSError as error:
         raise UserError(f"cannot write to the results folder {str(job.results)!r}: {error.strerror}") from None
 
@@ -295,6 +360,6 @@ def _console() -> Console:
     return console if console.is_terminal else Console(soft_wrap=True, markup=False, highlight=False, width=200)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """SIGTERM ends a run as Ctrl-C does."""
-    raise KeyboardInterrupt
+def _leave(number: int, frame: FrameType | None) -> None:
+    """Asked to stop before anything was trained."""
+    raise SystemExit(Exit.MORE)

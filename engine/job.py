@@ -243,7 +243,7 @@ def _grown(old: Grid, new: Grid) -> Grid:
         mode="matrix" if "matrix" in (old.mode, new.mode) else new.mode,
         evaluate=_joined_evaluate(old, new),
         languages=tuple(dict.fromkeys(old.languages + new.languages)),
-        seeds=tuple(sorted({*old.seeds, *new.seeds})),
+        seeds=old.seeds.joined(new.seeds),
         sizes=tuple(sorted({*old.sizes, *new.sizes})),
         mixtures=tuple(dict.fromkeys(old.mixtures + new.mixtures)),
         exclude={**old.exclude, **new.exclude},
@@ -275,5 +275,5 @@ def _as_toml(grid: Grid) -> str:
         for folder, name in zip(folders, (grid.corpus, grid.model.backbone), strict=True)
     )
     grid = replace(grid, corpus=corpus, model=replace(grid.model, backbone=backbone))
-    values = {**asdict(grid), "languages": [*grid.languages, *grid.exclude]}
+    values = {**asdict(grid), "languages": [*grid.languages, *grid.exclude], "seeds": grid.seeds.as_toml()}
     return f"# The resolved grid {grid.name!r}, written by the engine.\n" + tomli_w.dumps(values)

@@ -24,6 +24,8 @@ PLAIN_SECONDS = 10.0
 class Progress:
     """Counts finished and failed trials and shows them."""
 
+    COLUMNS = ("primary", "condition", "role", "language", "donor", "value")  # of the rows that it takes in
+
     def __init__(self, grid: Grid, pending: int, console: Console) -> None:
         self._grid, self._pending, self._console = grid, pending, console
         self._finished, self._causes = 0, Counter[str]()

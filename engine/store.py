@@ -4,7 +4,8 @@
         grid.toml             the resolved grid: every key, all languages and seeds that were ever asked for
         identity.json         what a later run may not change (`engine.job.Identity`)
         trials/<slug>.json    one finished trial: scores, counts, seconds, hashes, the resolved configuration
-        failures/<slug>.txt   why a trial that has no result failed last
+        failures/<slug>.txt   why a trial that has no result failed, each time; the last line is the last cause
+        runs/, claims/        who fills the folder now (`engine.claims`)
         scores.parquet        every score, one row a (trial, language, metric, condition); rebuilt from trials/
         states/<slug>.pt      where a long training stands (`engine.checkpoints`)
         predictions/, embeddings/, checkpoints/   what the grid's `keep` asks for
@@ -14,14 +15,15 @@ A result file that exists is complete. Nothing is a database, so a shared cluste
 readers. This module imports neither Ray nor torch.
 """
 
-import fcntl
+import errno
 import json
 import logging
 import os
+import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +43,12 @@ SCORES_SCHEMA = pa.schema(
         ("higher_is_better", pa.bool_()), ("n_train", pa.int64()), ("n_test", pa.int64()), ("steps", pa.int64()),
         ("seconds", pa.float64()), ("device", pa.string()), ("config_sha", pa.string()), ("data_sha", pa.string()),
         ("code_version", pa.string()), ("started", pa.string()), ("stored_ns", pa.int64()),
+        ("phases", pa.string()), ("numerics", pa.string()),
     ]
 )  # fmt: skip
 logger = logging.getLogger(__name__)
-STALE_SECONDS = 24 * 3600
+PAUSES = (0.5, 2.0, 8.0)  # seconds
+PASSING = (errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EBUSY, errno.ETIMEDOUT, errno.EINTR, errno.ENOLCK)
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class Pass:
         numerics: what limits exactness: threads, precision, workers, library versions.
         code_version: version of this program.
         started: ISO 8601, UTC.
+        peak_bytes: the most memory of the GPU that the trial held at once; 0 on a CPU.
     """
 
     languages: tuple[str, ...]
@@ -66,6 +71,16 @@ class Pass:
     numerics: Mapping[str, Any]
     code_version: str
     started: str
+    peak_bytes: int = 0
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """What the pass says in `scores.parquet`; phases and numerics as JSON."""
+        return {
+            "seconds": sum(self.seconds.values()), "device": self.device, "code_version": self.code_version,
+            "started": self.started, "phases": json.dumps(dict(self.seconds)),
+            "numerics": json.dumps(dict(self.numerics), sort_keys=True),
+        }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -109,13 +124,11 @@ class Result:
             "samples": self.trial.mixture.block(samples), "seed": self.trial.seed, "n_train": self.n_train,
             "steps": self.steps, "config_sha": self.config_sha, "data_sha": self.data_sha, "stored_ns": stored_ns,
         }  # fmt: skip
-        source = {language: one for one in self.passes for language in one.languages}
+        source = {language: columns for one in self.passes for columns in [one.columns] for language in one.languages}
         rows = []
         for score in self.scores:
-            one = source[score.language]
             role, donor = self.trial.mixture.role(score.language, samples)
-            ran = {"seconds": sum(one.seconds.values()), "device": one.device, "code_version": one.code_version}
-            rows.append({**shared, **ran, "started": one.started, **asdict(score), "role": role, "donor": donor})
+            rows.append({**shared, **source[score.language], **vars(score), "role": role, "donor": donor})
         return rows
 
     def to_json(self) -> bytes:
@@ -175,8 +188,13 @@ class Store:
         return self._trials.is_dir()
 
     def write(self, result: Result) -> None:
-        """Stores a finished trial and forgets its earlier failures and its training's state."""
-        write_atomically(self._result_path(result.trial), result.to_json())
+        """Stores a finished trial and forgets its earlier failures and its training's state.
+
+        Raises:
+            OSError: it could not be written; errors that pass were waited for.
+        """
+        content = result.to_json()
+        _patiently(lambda: write_atomically(self._result_path(result.trial), content))
         self.state_path(result.trial).unlink(missing_ok=True)
         self._failure_path(result.trial).unlink(missing_ok=True)
 
@@ -188,9 +206,17 @@ class Store:
         """
         return _read(path) if (path := self._result_path(trial)).exists() else None
 
-    def write_failure(self, trial: Trial, traceback_text: str) -> None:
-        """Keeps why a trial failed; the last line is the cause."""
-        write_atomically(self._failure_path(trial), traceback_text)
+    def has(self, trial: Trial, languages: Iterable[str]) -> bool:
+        """Whether a trial has scores of all these languages."""
+        result = self.read(trial)
+        return result is not None and result.languages >= set(languages)
+
+    def write_failure(self, trial: Trial, text: str) -> None:
+        """Adds why a trial failed to its earlier failures; the last line is the cause."""
+        path = self._failure_path(trial)
+        earlier = path.read_text(encoding="utf-8") + "\n" if path.exists() else ""
+        where = f"{datetime.now(UTC).isoformat(timespec='seconds')} on {socket.gethostname()}"
+        write_atomically(path, f"{earlier}{where}:\n{text.rstrip()}\n")
 
     def cause(self, trial: Trial) -> str:
         """The last line of why a trial failed; "" if nothing was kept."""
@@ -239,10 +265,10 @@ class Store:
                 pq.write_table(table, partial)
         return table
 
-    def clear_partial(self) -> None:
-        """Removes what killed writers left a day ago or longer."""
+    def clear_partial(self, seconds: float) -> None:
+        """Removes what killed writers left so long ago."""
         for path in self.folder.glob(f"**/{PARTIAL}*"):
-            if time.time() - path.stat().st_mtime > STALE_SECONDS:
+            if time.time() - path.stat().st_mtime >= seconds:
                 path.unlink(missing_ok=True)
 
     def _result_path(self, trial: Trial) -> Path:
@@ -257,7 +283,8 @@ class Store:
             return []
         with os.scandir(self._trials) as entries:
             visible = [entry for entry in entries if entry.name.endswith(".json") and not entry.name.startswith(".")]
-            return sorted((Path(entry.path), entry.stat().st_mtime_ns) for entry in visible)
+            visible.sort(key=lambda entry: entry.name)
+            return [(Path(entry.path), entry.stat().st_mtime_ns) for entry in visible]
 
     def _cached_table(self) -> pa.Table:
         """`scores.parquet` as it is, or an empty table where it is missing, unreadable or of another shape."""
@@ -269,36 +296,29 @@ class Store:
 
     def _cached(self) -> dict[str, tuple[int, frozenset[str]]]:
         """Slug -> (time written, languages scored), of the trials in `scores.parquet`."""
-        table = self._cached_table().select(["trial", "stored_ns", "language"]).to_pydict()
-        languages: dict[str, tuple[int, set[str]]] = {}
-        for slug, stamp, language in zip(table["trial"], table["stored_ns"], table["language"], strict=True):
-            languages.setdefault(slug, (stamp, set()))[1].add(language)
-        return {slug: (stamp, frozenset(codes)) for slug, (stamp, codes) in languages.items()}
+        table = self._cached_table()
+        stamps = dict(zip(table["trial"].to_pylist(), table["stored_ns"].to_pylist(), strict=True))
+        return {slug: (stamps[slug], languages) for slug, languages in scored_in(table).items()}
 
 
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Keeps a second run out of a results folder while the first fills it; on file systems without locks, does not.
+def scored_in(table: pa.Table) -> dict[str, frozenset[str]]:
+    """Slug of each trial in a table of scores -> the languages it has scores of."""
+    by_trial = table.group_by("trial").aggregate([("language", "distinct")])
+    slugs, languages = by_trial["trial"].to_pylist(), by_trial["language_distinct"].to_pylist()
+    return dict(zip(slugs, map(frozenset, languages), strict=True))
 
-    Raises:
-        UserError: another run is filling the folder.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
+
+def _patiently(write: Callable[[], None]) -> None:
+    """Calls it, and again after a pause where a network file system had an error that passes."""
+    for pause in PAUSES:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"another run is filling {str(folder)!r}; wait for it, or use another --results folder"
-            ) from None
+            return write()
         except OSError as error:
-            logger.info("no locks on %s: %s", folder, error)
-        yield
-
-
-def finished_path(run: Path) -> Path:
-    """The file in a W&B run's folder that says that the run's end was written."""
-    return run / "finished"
+            if error.errno not in PASSING:
+                raise
+            logger.warning("writing again in %g s: %s", pause, error)
+            time.sleep(pause)
+    return write()
 
 
 def _last_line(path: Path) -> str:

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from engine.store import finished_path
+from engine.offline import finished_path
 
 logger = logging.getLogger(__name__)
 DEFAULT_URL = "https://api.wandb.ai"

@@ -6,7 +6,8 @@ and samples a second by step, summary = scores, counts, seconds, hashes. In grid
 leaves its curve beside the results, and `engine.wandb_rows` writes the runs when the grid is complete.
 
 A training never talks to a server: its run is written to disk, and `engine.sync` sends what is finished, from the
-driver. A process has one thread for it, so that no step waits for the logger; the end of a trial does, a moment.
+driver. A process has one thread for it, so that a training does not wait for the logger: a trial starts as soon as the
+one before the last is written. `drain` waits for what is left.
 """
 
 import json
@@ -15,13 +16,12 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from engine.job import Job
-from engine.store import Result, Store, finished_path
+from engine.offline import close_run, open_run, tags
+from engine.store import Result, Store
 from grids.files import write_atomically
-from grids.languages import language
 from grids.mixture import Trial
 
 logger = logging.getLogger(__name__)
@@ -52,20 +52,20 @@ class Tracker:
     def finish(self, result: Result | None) -> None:
         """Writes the summary and ends the run; without a result it counts as failed."""
         done = self._later(lambda: _finish(self._run, result))
-        if done is not None and wait([done], HANGS_SECONDS).not_done:  # Ray may end this process with its trial
-            logger.warning("W&B is off for this trial: nothing was written for %.0f s", HANGS_SECONDS)
-            self._on = False
+        if done is not None:
+            _ending().append(done)
+            drain(but=1)
 
     def _start(self, job: Job, trial: Trial) -> None:
         self._run = _start(job, trial) if job.grid.granularity == "run" else Curve(job.store, trial)
 
     def _later(self, call: Callable[[], Any]) -> "Future[None] | None":
         """Has the logger called by its thread, in order."""
-        return _thread().submit(self._try, call) if self._on else None
+        return _thread().submit(self._try, call) if self._on and not _hanging() else None
 
     def _try(self, call: Callable[[], Any]) -> None:
         """Calls the logger; the first error switches it off for this trial and is logged once."""
-        if not self._on:
+        if not self._on or _hanging():
             return
         try:
             call()
@@ -91,33 +91,32 @@ class Curve:
             write_atomically(self._path, json.dumps(self._steps))
 
 
-def open_run(folder: Path, **about: Any) -> Any:
-    """Opens a W&B run that is written to disk, and to nowhere else.
-
-    Args:
-        folder: a results folder; the run lies in its subfolder `wandb`.
-        about: project, group, name, id, config and what else `wandb.init` takes.
-    """
-    import wandb
-
-    settings = wandb.Settings(
-        console="off", silent=True, disable_git=True, save_code=False, x_disable_stats=True, x_disable_meta=True,
-        init_timeout=30,
-    )  # fmt: skip
-    return wandb.init(**about, dir=str(folder), mode="offline", reinit="finish_previous", settings=settings)
-
-
-def close_run(run: Any, exit_code: int = 0) -> None:
-    """Ends a run, and says beside it that its end is written."""
-    run.finish(exit_code=exit_code)
-    if folder := getattr(run, "dir", ""):
-        finished_path(Path(folder).parent).touch()
+def drain(but: int = 0) -> None:
+    """Waits until the runs of all finished trials are written, or of all but the last few; a while, not for ever."""
+    ending = _ending()
+    while len(ending) > but:
+        if wait([ending.pop(0)], HANGS_SECONDS).not_done:
+            logger.warning("W&B is off for this process: nothing was written for %.0f s", HANGS_SECONDS)
+            _hanging().append(True)
+            ending.clear()
 
 
 @cache
 def _thread() -> ThreadPoolExecutor:
     """The thread that writes."""
     return ThreadPoolExecutor(1, thread_name_prefix="wandb")
+
+
+@cache
+def _ending() -> list["Future[None]"]:
+    """What the thread has yet to write of finished trials."""
+    return []
+
+
+@cache
+def _hanging() -> list[bool]:
+    """Not empty once the logger has been found to hang; nobody calls it any more."""
+    return []
 
 
 def _start(job: Job, trial: Trial) -> Any:
@@ -135,11 +134,6 @@ def _start(job: Job, trial: Trial) -> Any:
         job.results, project=grid.project, group=grid.group, job_type=role, name=trial.slug, config=config,
         id=f"{trial.slug[-8:]}-{job.identity.config_sha[:8]}-{time.time_ns() // 1_000_000:x}", tags=tags(languages),
     )  # fmt: skip
-
-
-def tags(languages: tuple[str, ...]) -> list[str]:
-    """The languages and their families, as far as they are known."""
-    return [tag[:64] for tag in dict.fromkeys((*languages, *(language(code).family for code in languages))) if tag]
 
 
 def _finish(run: Any, result: Result | None) -> None:

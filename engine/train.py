@@ -94,6 +94,8 @@ def run_trial(
     trial, resources, task = pending.trial, job.grid.resources, job.task
     device = torch.device("cuda" if resources.gpus_per_trial else "cpu")
     torch.set_num_threads(resources.cpus_per_trial)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     os.environ["CLTM_CACHE"] = str(job.cache)  # a worker on another node has its own environment
     with clock.phase("data"):
         data = trial_data(job, task, trial.mixture, trial.seed, pending.languages)
@@ -130,6 +132,7 @@ def run_trial(
         numerics={**numerics, "micro_batch": fitted.micro} if fitted.micro else numerics,
         code_version=job.code_version,
         started=started.isoformat(timespec="seconds"),
+        peak_bytes=torch.cuda.max_memory_reserved(device) if device.type == "cuda" else 0,
     )
     identity = job.identity
     n_train = max((len(stage) for stage in data.stages), default=0)

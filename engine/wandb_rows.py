@@ -14,8 +14,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from engine.offline import close_run, open_run, tags
 from engine.store import Store
-from engine.tracking import close_run, open_run, tags
 from grids.grid import Grid, load
 
 COLUMNS = ("mixture", "role", "donor", "language", "seed", "metric", "condition", "value", "n_train", "n_test", "steps",
@@ -84,7 +84,7 @@ def _write(store: Store, grid: Grid, part: Rows, run_id: str) -> None:
     import wandb
 
     config = {**json.loads(store.identity_path.read_text(encoding="utf-8"))["config"], "grid": grid.name,
-              "target": part.name if grid.granularity == "row" else "", "seeds": list(grid.seeds)}  # fmt: skip
+              "target": part.name if grid.granularity == "row" else "", "seeds": grid.seeds.as_toml()}  # fmt: skip
     run = open_run(
         store.folder, project=grid.project, group=grid.group, job_type=grid.granularity, name=part.name, id=run_id,
         tags=tags(part.languages), config=config,

@@ -6,6 +6,18 @@ is raised is a defect of ours and keeps its traceback.
 
 import difflib
 from collections.abc import Callable, Iterable
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """The exit statuses of every command line of the project."""
+
+    COMPLETE = 0
+    HOLES = 1  # trials are missing that have failed, or a check did
+    MISTAKE = 2  # the user's, a full disk among them
+    MORE = 75  # EX_TEMPFAIL: run the same command again; it was asked to stop, or other runs have the rest
+    INTERRUPTED = 130  # Ctrl-C, or a second request to stop
+    UNREAD = 141  # whoever read the output has gone, as in `| head`
 
 
 class UserError(ValueError):
@@ -31,7 +43,7 @@ def one_line_errors(main: Callable[[], int]) -> int:
         main: what the command does; returns its exit status.
 
     Returns:
-        The exit status: main's own, 2 after a `UserError`, 130 after Ctrl-C, 141 when nobody reads on.
+        The exit status: main's own, or as `Exit` says after a `UserError`, after Ctrl-C, and when nobody reads on.
     """
     import os
     import sys
@@ -42,10 +54,10 @@ def one_line_errors(main: Callable[[], int]) -> int:
         return status
     except UserError as error:
         print("error: " + " ".join(str(error).split()), file=sys.stderr)  # noqa: T201
-        return 2
+        return Exit.MISTAKE
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)  # noqa: T201
-        return 130
+        return Exit.INTERRUPTED
     except BrokenPipeError:  # `| head` has seen enough; what is left in the buffer goes nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        return Exit.UNREAD

@@ -17,6 +17,7 @@ from typing import Any, Literal, cast
 from grids.errors import UserError
 from grids.mixture import Mixture, Trial
 from grids.schema import check_table, from_table
+from grids.seeds import Seeds
 
 MOST_RUNS = 2_000  # W&B runs of a grid, unless it asks for more
 Keep = Literal["predictions", "embeddings", "checkpoints"]
@@ -187,7 +188,7 @@ class Grid:
         task: a name in `tasks.TASKS`.
         corpus: "synthetic", or the folder of a release, the one that holds one folder a language.
         languages: the matrix's rows and columns, without the excluded ones.
-        seeds: one draw of everything each.
+        seeds: one draw of everything each; pairs may have fewer than bases and self runs.
         samples: N, samples of a block (of a class, where the task has classes). A curve has `sizes` instead.
         clips_per_speaker: clips that each speaker gives to a block.
         blocks: "per_seed" (a seed draws its blocks) or "fixed" (only the training varies).
@@ -211,7 +212,7 @@ class Grid:
     task: str
     corpus: str
     languages: tuple[str, ...]
-    seeds: tuple[int, ...]
+    seeds: Seeds
     samples: int = 0
     clips_per_speaker: int = 4
     blocks: Literal["per_seed", "fixed"] = "per_seed"
@@ -233,13 +234,10 @@ class Grid:
         self._check_sizes()
         _require(self.clips_per_speaker >= 1, f"clips_per_speaker is {self.clips_per_speaker}; allowed: >= 1")
         _require(self.max_test_clips >= 0, f"max_test_clips is {self.max_test_clips}; allowed: >= 0")
-        _require(len(self.seeds) >= 1, "seeds is empty; allowed: a number >= 1 or a list of integers")
-        odd = [seed for seed in self.seeds if not 0 <= seed < 2**63]
-        _require(not odd, f"seeds has {odd[:1]}; allowed: integers from 0 to 2^63 - 1")
         named = re.fullmatch(r"[\w][\w.-]*", self.name)
         _require(named is not None, f"name is {self.name!r}; allowed: letters, digits, '_', '-' and '.'")
         _require(len(self.languages) >= 1, "languages is empty (or everything in it is excluded)")
-        for name in ("languages", "seeds", "sizes", "mixtures", "keep"):
+        for name in ("languages", "sizes", "mixtures", "keep"):
             values = getattr(self, name)
             twice = sorted({str(value) for value in values if values.count(value) > 1})
             _require(not twice, f"{name} has {', '.join(twice)} more than once")
@@ -295,11 +293,11 @@ class Grid:
         return tuple(Mixture.of({code: size}) for size in sorted(self.sizes) for code in sorted(self.languages))
 
     def trials(self) -> tuple[Trial, ...]:
-        """Every trial of the grid once, in the order to run them in."""
-        listed = tuple(Mixture.parse(text, self.samples) for text in self.mixtures)
+        """Every trial of the grid once, in the order to run them in. What `mixtures` names has all seeds."""
         own = {"matrix": self.matrix_mixtures, "curve": self.curve_mixtures, "list": tuple[Mixture, ...]}
-        ordered = dict.fromkeys(own[self.mode]() + listed)
-        return tuple(Trial(mixture, seed) for mixture in ordered for seed in self.seeds)
+        seeds = {mixture: self.seeds.of(mixture.kind(self.samples)) for mixture in own[self.mode]()}
+        seeds |= dict.fromkeys((Mixture.parse(text, self.samples) for text in self.mixtures), self.seeds.all)
+        return tuple(Trial(mixture, seed) for mixture, some in seeds.items() for seed in some)
 
     def evaluated(self, mixture: Mixture) -> tuple[str, ...]:
         """The languages that a trial of this mixture is scored on, sorted."""
@@ -340,18 +338,15 @@ def parse(table: Mapping[str, Any], name: str) -> Grid:
     """Checks what tomllib read and returns the grid.
 
     Args:
-        table: the keys of a grid file. `seeds = 5` stands for the seeds 0 to 4.
+        table: the keys of a grid file; `Seeds.parse` says what `seeds` may be.
         name: the grid's name, unless the table has one.
 
     Raises:
         UserError: as `load`, without the file's name.
     """
     values = dict(table)
-    seeds = values.get("seeds")
-    if isinstance(seeds, int) and not isinstance(seeds, bool):
-        values["seeds"] = list(range(seeds))
-    elif not isinstance(seeds, list | None):
-        raise UserError(f"seeds is {seeds!r}; allowed: a number of seeds, or a list of integers")
+    if "seeds" in values:
+        values["seeds"] = Seeds.parse(values["seeds"])
     languages, excluded = values.get("languages"), values.get("exclude", {})
     if isinstance(languages, list) and isinstance(excluded, dict):
         for code in excluded:

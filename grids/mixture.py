@@ -20,6 +20,7 @@ from grids.errors import UserError
 Role = Literal["base", "self", "cross", "third", "zero", "untouched", "other"]
 
 SLUG_LENGTH = 80
+AS_JSON = json.JSONEncoder(sort_keys=True).encode
 
 
 @dataclass(frozen=True, order=True)
@@ -77,6 +78,12 @@ class Mixture:
         """
         return ">".join("+".join(_part_text(part, samples) for part in stage) for stage in self.stages)
 
+    @cached_property
+    def slug(self) -> str:
+        """The readable part of the names of its trials."""
+        stages = ["_".join(f"{part.language}-{part.samples}" for part in stage) for stage in self.stages]
+        return re.sub(r"[^A-Za-z0-9_-]+", "-", "_then_".join(stages) or "untouched")[:SLUG_LENGTH]
+
     @property
     def languages(self) -> tuple[str, ...]:
         """The languages trained on, sorted."""
@@ -93,6 +100,10 @@ class Mixture:
     def block(self, samples: int) -> int:
         """N that this mixture is read with: the grid's, or in a curve (`samples` = 0) the size of its own block."""
         return samples or max(self.total_samples.values(), default=0)
+
+    def kind(self, samples: int) -> Role:
+        """What a training on this mixture is for: its role for a language of its own; "untouched" without a stage."""
+        return self.role(self.languages[0], samples)[0] if self.stages else "untouched"
 
     def role(self, language: str, samples: int) -> tuple[Role, str]:
         """What a score of this mixture on `language` is in a matrix with blocks of `samples`, or in a curve (0).
@@ -128,10 +139,8 @@ class Trial:
     @cached_property
     def slug(self) -> str:
         """The trial's name in files, folders and dashboards. Safe, unique, and never parsed back."""
-        stages = ["_".join(f"{part.language}-{part.samples}" for part in stage) for stage in self.mixture.stages]
-        readable = re.sub(r"[^A-Za-z0-9_-]+", "-", "_then_".join(stages) or "untouched")[:SLUG_LENGTH]
-        digest = hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()[:8]
-        return f"{readable}_seed{self.seed}_{digest}"
+        digest = hashlib.sha256(AS_JSON(self.as_dict()).encode()).hexdigest()[:8]
+        return f"{self.mixture.slug}_seed{self.seed}_{digest}"
 
     def as_dict(self) -> dict[str, Any]:
         """The trial as JSON can hold it; `from_dict` is the way back."""

@@ -2,6 +2,8 @@
 
     python -m tests.benchmarks            # every part
     python -m tests.benchmarks analysis   # one part of `PARTS`
+    python -m tests.benchmarks.scale 20000   # empty trials through the whole engine, and the driver's memory
+    python -m tests.benchmarks.device     # trials an hour on a GPU
 
 Machines are noisy: quote the spread, and compare two versions on one machine in one sitting only.
 """
@@ -15,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-PARTS = ("engine", "phases", "side_by_side", "decoding", "analysis", "tracking")
+PARTS = ("engine", "phases", "side_by_side", "planning", "decoding", "analysis", "tracking")
 
 
 def main() -> int:

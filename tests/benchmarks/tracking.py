@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from engine.plan import make_plan
-from engine.tracking import Tracker
+from engine.tracking import Tracker, drain
 from engine.train import run_trial
 from tests.benchmarks.measured import Measured
 from tests.engine.jobs import toy_job
@@ -32,4 +32,5 @@ def ms_a_run(results: Path, granularity: str) -> float:
         for step in range(1, 21):
             tracker.log(step, {"loss": 1.0 / step, "gradient_norm": 1.0, "learning_rate": 1e-3})
         tracker.finish(result)
+    drain()
     return (time.perf_counter() - start) / RUNS * 1000

@@ -1,6 +1,5 @@
 """Jobs on a real SLURM of three nodes (`slurm.sh`): complete, out of time, cancelled, killed, side by side."""
 
-import importlib.util
 import os
 import shutil
 import signal
@@ -20,10 +19,6 @@ pytestmark = [pytest.mark.slurm, pytest.mark.ray, pytest.mark.slow]
 RELEASE_SECONDS = 10.0  # in which all nodes are free again, once the driver has ended
 CANARY = "canary-1f2e3d4c5b6a"
 LANGUAGES = ["ca", "no", "zh-CN"]
-claims = pytest.mark.skipif(
-    importlib.util.find_spec("engine.claims") is None,
-    reason="needs engine.claims: exit status 75, several runs a folder",
-)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -106,7 +101,6 @@ def test_status_shows_the_queue_and_the_store_together(shared: Path, site: Path)
     assert shown.returncode == 0
 
 
-@claims
 def test_a_job_out_of_time_queues_itself_again_and_does_no_trial_twice(shared: Path, site: Path) -> None:
     job = submit(toy(shared, "long", 4.0), shared / "long", "--nodes", 3, "--time", 2, "--site", site)
     until(lambda: "it goes back into the queue" in job.log, job)
@@ -119,7 +113,6 @@ def test_a_job_out_of_time_queues_itself_again_and_does_no_trial_twice(shared: P
     assert_released(job)
 
 
-@claims
 def test_a_job_that_finishes_nothing_in_its_time_is_not_queued_again(shared: Path, site: Path) -> None:
     grid = toy(shared, "endless", 600.0, seeds=1)
     job = submit(grid, shared / "endless", "--nodes", 1, "--time", 2, "--site", site)
@@ -184,7 +177,6 @@ def test_two_jobs_on_one_node_neither_see_nor_end_each_other(shared: Path, site:
     assert_released(long)
 
 
-@claims
 def test_shards_fill_one_folder_together(shared: Path, site: Path) -> None:
     job = submit(toy(shared, "shards", 1.0), shared / "shards", "--shards", 3, "--time", 10, "--site", site)
     until(lambda: not slurm("squeue", "--noheader").strip(), job)

@@ -11,7 +11,14 @@ import pyarrow.parquet as pq
 import tomli_w
 
 ROOT = Path(__file__).parents[2]
-PROVENANCE = ["seconds", "started", "stored_ns", "code_version", "device"]  # what may differ between equal runs
+PROVENANCE = [
+    "seconds",
+    "started",
+    "stored_ns",
+    "code_version",
+    "device",
+    "phases",
+]  # what may differ between equal runs
 
 
 def write_grid(path: Path, **values: Any) -> Path:

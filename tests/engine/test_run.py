@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +19,11 @@ from engine.job import make_job, settle
 from engine.plan import make_plan
 from engine.store import Store
 from engine.train import run_trial
+from grids.errors import UserError
 from grids.grid import load
+from tasks.data.store import open_language
 from tasks.toy import planted_r
+from tests.engine.processes import name_of, names, wait_until, workers
 from tests.engine.runs import ROOT, command, engine, environ, gender_grid, scores, write_grid
 from tests.tasks.data.hostile import plain_release
 
@@ -74,16 +79,16 @@ def test_a_complete_grid_runs_nothing_and_does_not_start_ray(undisturbed: Path, 
     }.items() <= before.items()
 
 
-def test_kill_9_of_the_group_then_the_same_command(undisturbed: Path, grid: Path, folder: Path) -> None:
+def test_kill_9_of_the_driver_then_the_same_command(undisturbed: Path, grid: Path, folder: Path) -> None:
+    """The driver alone: what it leaves behind ends by itself and is not in the way."""
     results = folder / "killed"
-    arguments = command("run", grid, "--results", results)
-    run = subprocess.Popen(
-        arguments, cwd=ROOT, env=environ(folder / "cache"), start_new_session=True, stdout=subprocess.DEVNULL
-    )
+    run = start("run", grid, "--results", results, cache=folder / "cache")
     finished = wait_for_results(results, 4)
-    os.killpg(run.pid, signal.SIGKILL)
-    run.wait()
-    time.sleep(2)
+    orphans = workers(run.pid)
+    run.kill()
+    run.communicate()
+    assert orphans
+    wait_until("the orphans have ended", lambda: not any(map(name_of, orphans)))
     kept = {path: path.stat().st_mtime_ns for path in (results / "trials").glob("*.json")}
     assert 0 < finished <= len(kept) < 15
     done = engine("run", grid, "--results", results, cache=folder / "cache")
@@ -91,6 +96,88 @@ def test_kill_9_of_the_group_then_the_same_command(undisturbed: Path, grid: Path
     assert f"{len(kept)} of 15 trials are finished" in done.stdout
     assert {path: path.stat().st_mtime_ns for path in kept} == kept, "a finished trial ran again"
     assert scores(results).equals(scores(undisturbed))
+    assert names(results / "claims") | names(results / "runs") == set()
+
+
+def test_two_engines_at_once_share_the_trials(undisturbed: Path, grid: Path, folder: Path) -> None:
+    results, written = folder / "shared", set[tuple[str, int]]()
+    engines = [start("run", grid, "--results", results, cache=folder / "cache") for _ in range(2)]
+    while any(run.poll() is None for run in engines):
+        for path in (results / "trials").glob("[!.]*"):
+            with suppress(FileNotFoundError):
+                written.add((path.name, path.stat().st_ino))
+        time.sleep(0.005)
+    ended = {run.returncode: "".join(run.communicate()) for run in engines}
+    assert 0 in ended, ended
+    assert set(ended) <= {0, 75}, ended
+    assert 75 not in ended or "being trained by another run" in ended[75]
+    assert scores(results).equals(scores(undisturbed))
+    assert len(written) - 15 <= 2 * len(os.sched_getaffinity(0)), "too many trials were trained twice"
+    assert names(results / "claims") | names(results / "runs") == set()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_lets_running_trials_finish_and_says_that_there_is_more_to_do(
+    folder: Path, number: signal.Signals
+) -> None:
+    grid = write_grid(folder / "soft.toml", **{**TOY, "options": {"seconds": 2.0}})
+    results = folder / number.name
+    run = start("run", grid, "--results", results)
+    wait_until("trials run", lambda: names(results / "claims"))
+    run.send_signal(number)
+    claimed = names(results / "claims")
+    out, err = run.communicate(timeout=60)
+    assert run.returncode == 75, out + err
+    assert "stopped as asked; the same command continues" in out
+    assert {f"{slug}.json" for slug in claimed} <= names(results / "trials")
+    assert len(names(results / "trials")) < 20
+    assert names(results / "claims") | names(results / "runs") | names(results / "failures") == set()
+
+
+def test_a_killed_worker_leaves_its_cause_and_stops_no_other(folder: Path) -> None:
+    one = {"languages": ["ca", "no"], "seeds": 1, "options": {"seconds": 2.0}, "resources": {"max_retries": 0}}
+    grid, results = write_grid(folder / "dying.toml", **{**TOY, **one}), folder / "dying"
+    run = start("run", grid, "--results", results)
+    wait_until("a trial runs", lambda: names(results / "claims"))
+    os.kill(workers(run.pid)[0], signal.SIGKILL)
+    out, err = run.communicate(timeout=120)
+    assert run.returncode == 1, out + err
+    assert "1 trials are missing" in out
+    assert "the worker process died" in out
+    assert len(names(results / "trials")) == 4
+    assert names(results / "claims") == set()
+
+
+def test_every_attempt_keeps_its_cause(folder: Path) -> None:
+    one = {"languages": ["ca", "no"], "seeds": 1, "options": {"fail": ["no"]}, "resources": {"max_retries": 1}}
+    grid, results = write_grid(folder / "twice.toml", **{**TOY, **one}), folder / "twice"
+    assert engine("run", grid, "--results", results, "--only", "base").returncode == 1
+    (failure,) = Store(results).failures()
+    assert failure.path.read_text().count("Traceback") == 2
+    assert failure.cause == "RuntimeError: the toy was told to fail on 'no'"
+
+
+@pytest.mark.parametrize("damage", [lambda path: os.truncate(path, 100), Path.unlink], ids=["cut", "missing"])
+def test_clips_damaged_after_the_start_are_named_and_stop_no_other(
+    grid: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], None]
+) -> None:
+    monkeypatch.setenv("CLTM_CACHE", str(folder / f"damaged-{damage.__name__}"))
+    job = settle(make_job(load(grid), folder / f"late-{damage.__name__}"))
+    (audio,) = job.cache.rglob("zh-CN/audio.i16")
+    damage(audio)
+    open_language.cache_clear()
+    by_language = {item.trial.mixture.languages: item for item in make_plan(job).pending}
+    with pytest.raises((UserError, OSError), match=r"zh-CN/audio\.i16"):
+        run_trial(job, by_language["zh-CN",])
+    assert run_trial(job, by_language["no",]) is not None
+
+
+def test_a_folder_that_cannot_be_written_to_is_one_clear_line_before_anything_runs(folder: Path) -> None:
+    (folder / "file").write_text("")
+    done = engine("run", write_grid(folder / "toy.toml", **TOY), "--results", folder / "file" / "results")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: cannot write to the results folder")
+    assert "Traceback" not in done.stderr
 
 
 def test_a_trial_in_a_warm_process_equals_the_same_trial_alone_in_a_fresh_one(
@@ -132,10 +219,7 @@ def test_a_failing_trial_is_reported_with_its_cause_and_stops_no_other(folder: P
 
 def test_ctrl_c_keeps_what_is_finished(folder: Path) -> None:
     grid = write_grid(folder / "slow.toml", **{**TOY, "options": {"seconds": 0.5}})
-    run = subprocess.Popen(
-        command("run", grid, "--results", folder / "slow"), cwd=ROOT, start_new_session=True, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+    run = start("run", grid, "--results", folder / "slow")
     wait_for_results(folder / "slow", 3)
     os.killpg(run.pid, signal.SIGINT)
     out, err = run.communicate(timeout=60)
@@ -169,11 +253,23 @@ def test_two_workers_train_what_one_trains(folder: Path, grid: Path, undisturbed
 
 def wait_for_results(results: Path, count: int) -> int:
     """Waits until a run has stored so many results. Returns how many there are."""
-    for _ in range(1200):
-        if (found := len(list((results / "trials").glob("[!.]*.json")))) >= count:
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"no {count} results within a minute")
+    wait_until(f"{count} results", lambda: len(names(results / "trials")) >= count)
+    return len(names(results / "trials"))
+
+
+def start(*arguments: object, cache: Path | None = None) -> subprocess.Popen[str]:
+    """Starts `python -m engine` in a process group of its own, deaf to Ctrl-C only if it makes itself so.
+
+    What a shell starts in the background ignores SIGINT, and so does all that it starts.
+    """
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        return subprocess.Popen(
+            command(*arguments), cwd=ROOT, env=environ(cache), start_new_session=True, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.store import SCORES_SCHEMA, Pass, Result, Store, alone
+from engine.store import SCORES_SCHEMA, Pass, Result, Store
 from grids.errors import UserError
 from grids.files import write_atomically
 from grids.mixture import Mixture, Trial
@@ -125,13 +125,6 @@ def test_scores_of_a_later_pass_have_its_provenance(tmp_path: Path) -> None:
     assert store.read(TRIAL) == both
     devices = {row["language"]: (row["device"], row["started"]) for row in store.compact(8).to_pylist()}
     assert devices == {"ca": ("cpu", "2026-01-01"), "no": ("H200", "2026-02-02")}
-
-
-def test_a_second_run_is_kept_out_of_a_folder_that_is_being_filled(tmp_path: Path) -> None:
-    with alone(tmp_path), pytest.raises(UserError, match="another run is filling"), alone(tmp_path):
-        pass
-    with alone(tmp_path):
-        pass
 
 
 def test_looking_without_writing_leaves_no_file(tmp_path: Path) -> None:

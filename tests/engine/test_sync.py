@@ -11,7 +11,7 @@ from engine.commands import sync as sync_command
 from engine.job import settle
 from engine.plan import make_plan
 from engine.sync import QUIET_SECONDS, send, sending, unsent
-from engine.tracking import Tracker
+from engine.tracking import Tracker, drain
 from engine.train import run_trial
 from grids.errors import UserError
 from tests.engine.jobs import toy_job
@@ -47,6 +47,7 @@ def three_runs(tmp_path: Path) -> Path:
         tracker = Tracker(job, item.trial)
         tracker.log(1, {"loss": 1.0})
         tracker.finish(run_trial(job, item))
+    drain()
     return tmp_path
 
 

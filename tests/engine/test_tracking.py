@@ -94,11 +94,12 @@ def test_a_failing_logger_fails_nothing_and_is_not_called_again(
     tracker.log(10, {"loss": 1.0})
     result = run_trial(job, item, tracker.log)
     tracker.finish(result)
+    tracking.drain()
     assert result is not None
     assert run.calls[-1] == breaks_at
 
 
-def test_no_step_waits_for_the_logger_but_the_end_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_drain_waits_for_the_logger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written, run = threading.Event(), BrokenRun("")
 
     def start(job: Any, trial: Any) -> BrokenRun:
@@ -109,9 +110,10 @@ def test_no_step_waits_for_the_logger_but_the_end_does(tmp_path: Path, monkeypat
     job = toy_job(tmp_path, tracking={"wandb": "offline"})
     tracker = Tracker(job, make_plan(job).pending[0].trial)
     tracker.log(1, {"loss": 1.0})
+    tracker.finish(None)
     assert run.calls == []
     written.set()
-    tracker.finish(None)
+    tracking.drain()
     assert run.calls == ["log", "finish"]
 
 
@@ -126,8 +128,13 @@ def test_a_logger_that_hangs_is_left_behind(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(tracking, "HANGS_SECONDS", 0.1)
     job = toy_job(tmp_path, tracking={"wandb": "offline"})
     Tracker(job, make_plan(job).pending[0].trial).finish(None)
-    assert run.calls == []
+    tracking.drain()
+    Tracker(job, make_plan(job).pending[1].trial).finish(None)  # does not wait again
+    tracking.drain()
     hangs.set()
+    tracking._thread().submit(lambda: None).result(10)
+    assert run.calls == []
+    tracking._hanging().clear()
 
 
 def test_points_of_a_curve_are_as_far_apart_as_asked_and_say_the_throughput(tmp_path: Path) -> None:
@@ -137,6 +144,7 @@ def test_points_of_a_curve_are_as_far_apart_as_asked_and_say_the_throughput(tmp_
     for step in range(1, 36):
         tracker.log(step, {"loss": 1.0 / step})
     tracker.finish(run_trial(job, make_plan(job).pending[0]))
+    tracking.drain()
     curve = json.loads(job.store.kept_path("curves", trial, ".json").read_text())
     assert [point["step"] for point in curve] == [1, 7, 14, 21, 28, 35]
     assert curve[2]["loss"] == pytest.approx(1 / 14)
@@ -154,6 +162,7 @@ def test_an_offline_run_is_read_back(tmp_path: Path) -> None:
         tracker.log(step, {"loss": 1.0 / step, "learning_rate": 1e-3, "gradient_norm": 2.0})
     result = run_trial(job, item)
     tracker.finish(result)
+    tracking.drain()
     assert result is not None
     (run,) = read_runs(tmp_path)
     about = run.about
@@ -183,6 +192,7 @@ def test_an_offline_run_is_read_back(tmp_path: Path) -> None:
 def test_a_failed_trial_is_a_failed_run(tmp_path: Path) -> None:
     job = toy_job(tmp_path, tracking={"wandb": "offline"})
     Tracker(job, make_plan(job).pending[0].trial).finish(None)
+    tracking.drain()
     (run,) = read_runs(tmp_path)
     assert (run.summary["failed"], run.exit_code) == (1, 1)
 
@@ -245,6 +255,7 @@ def test_coarser_runs_hold_every_trial_and_are_written_once(tmp_path: Path, gran
         assert result is not None
         job.store.write(result)
         tracker.finish(result)
+    tracking.drain()
     assert read_runs(tmp_path) == []
     assert write_rows(tmp_path) == len(names)
     assert write_rows(tmp_path) == 0
