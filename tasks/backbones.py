@@ -7,6 +7,8 @@ first convolution normalise over the padding too.
 
 The built-in encoders "tiny" and "tiny-groupnorm" are folders of the same kind, made once, so that no code path knows
 the difference. They are for trying things out: nothing about them is pretrained but a mel-spaced filter bank.
+
+transformers is imported where a model is made or read: it takes seconds, and planning needs names and hashes alone.
 """
 
 import copy
@@ -14,18 +16,19 @@ import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import AutoConfig, AutoModel, HubertConfig, HubertModel, PreTrainedModel
-from transformers.utils.logging import disable_progress_bar
 
 from grids.errors import UserError
 from grids.grid import Model
 from tasks.data.cache import cache_folder, explained, new_folder
+
+if TYPE_CHECKING:
+    from transformers import HubertConfig, HubertModel, PreTrainedModel
 
 TINY = {"tiny": "layer", "tiny-groupnorm": "group"}
 TINY_RECIPE = 1  # raise it when `_make_tiny` changes what it makes
@@ -57,7 +60,7 @@ class Encoder(nn.Module):
 
     model: Any  # each of its classes keeps its convolutions in the same place, but they share no type that says so
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: "PreTrainedModel") -> None:
         super().__init__()
         self.model = model
         if isinstance(norm := self._first_norm, nn.GroupNorm):
@@ -194,6 +197,9 @@ def _fetch(name: str) -> Path:
 @lru_cache(maxsize=4)
 def _pristine(folder: Path, model: Model) -> Encoder:
     """The encoder as read from the folder, kept for the life of the process."""
+    from transformers import AutoConfig, AutoModel
+    from transformers.utils.logging import disable_progress_bar
+
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     if config.model_type not in ENCODERS:
         allowed = ", ".join(ENCODERS)
@@ -235,6 +241,9 @@ def _make_tiny(norm: str) -> Path:
     folder = cache_folder() / "models" / f"tiny-{norm}-{TINY_RECIPE}"
     if (folder / "config.json").is_file():
         return folder
+    from transformers import HubertModel
+    from transformers.utils.logging import disable_progress_bar
+
     disable_progress_bar()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -245,8 +254,10 @@ def _make_tiny(norm: str) -> Path:
     return folder
 
 
-def _tiny_config(norm: str) -> HubertConfig:
+def _tiny_config(norm: str) -> "HubertConfig":
     """HuBERT's configuration at the tiny size; frames of 20 ms."""
+    from transformers import HubertConfig
+
     return HubertConfig(
         vocab_size=32, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128,
         conv_dim=(64, 64), conv_kernel=(400, 8), conv_stride=(80, 4), conv_bias=True, feat_extract_norm=norm,
@@ -257,7 +268,7 @@ def _tiny_config(norm: str) -> HubertConfig:
 
 
 @torch.no_grad()
-def _gabor_filters(model: HubertModel) -> None:
+def _gabor_filters(model: "HubertModel") -> None:
     """Sets the two convolutions to mel-spaced Gabor filters (25 ms, pre-emphasised) and their mean over 40 ms.
 
     The second convolution gives each band twice, as x and -x, because the activation between loses the negative half.

@@ -7,6 +7,7 @@ Data are drawn and selected by the project's code everywhere, so (a) and (b) are
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ from engine.job import make_job
 from engine.plan import make_plan
 from grids.grid import load
 from tasks.data.audio import decode
+from tasks.data.cache import cache_folder
 from tasks.data.clips import Clip
 from tasks.data.common_voice import language_folder
 from tests.benchmarks.measured import Measured
@@ -125,8 +127,9 @@ def _tune(grid_path: str) -> Found:
 
 def this_engine(grid_path: Path) -> Found:
     """(c): the engine, with a cache that holds nothing but the model."""
-    results = grid_path.parent / "results"
-    environ = {**os.environ, "CLTM_CACHE": str(grid_path.parent / "cache")}
+    results, cache = grid_path.parent / "results", grid_path.parent / "cache"
+    shutil.copytree(cache_folder() / "models", cache / "models")
+    environ = {**os.environ, "CLTM_CACHE": str(cache)}
     subprocess.run(command("run", grid_path, "--results", results), cwd=ROOT, env=environ, check=True,
                    capture_output=True)  # fmt: skip
     table = pq.read_table(results / "scores.parquet").to_pylist()
