@@ -13,10 +13,11 @@ from engine.store import Store
 from grids.errors import UserError
 from grids.files import write_atomically
 from grids.grid import load
+from tasks.data.collective import fetch, missing
 
 QUEUE = "%.14i %.10T %.11M %.11l %.5D %R"  # job, state, time used, limit, nodes, nodes' names or why it waits
 
-# In a process of its own: nothing here imports tasks. Whoever wants a model's hash needs the model.
+# In a process of its own: nothing here imports torch. Whoever wants a model's hash needs the model.
 FETCH = "import sys, tasks; from grids.grid import load; print(tasks.make_task(load(sys.argv[1])).weights_sha())"
 
 
@@ -50,8 +51,13 @@ def status(results: Path) -> int:
 
 
 def prefetch(path: str) -> int:
-    """Brings the models that a grid's task needs into the caches of this machine. Returns 0 if all are there."""
-    load(path)
+    """Brings the data and the models that a grid needs to this machine. Returns 0 if all are there."""
+    grid = load(path)
+    if grid.corpus not in ("none", "synthetic"):
+        release = Path(grid.corpus).expanduser()
+        for language in missing(release, grid.all_languages()):
+            print(f"fetching {release.name} {language}", flush=True)  # noqa: T201
+            fetch(release, language)
     done = subprocess.run([sys.executable, "-c", FETCH, path], capture_output=True, text=True)
     if done.returncode:
         raise UserError(done.stderr.strip().splitlines()[-1].rpartition("UserError: ")[2])

@@ -15,8 +15,8 @@ ALLOWED = {
     "grids": set(),
     "tasks": {"grids"},
     "engine": {"grids", "tasks"},
-    "analysis": {"grids", "engine.store"},
-    "cluster": {"grids", "engine.store"},
+    "analysis": {"grids", "engine.store", "engine.offline"},
+    "cluster": {"grids", "engine.store", "tasks.data.collective"},
 }
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 DOCS = sorted(
