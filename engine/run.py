@@ -30,6 +30,7 @@ from ray import tune
 from ray.exceptions import RayActorError
 from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
+from ray.tune.schedulers import FIFOScheduler
 
 from engine.claims import LOOK_SECONDS, STOP_SIGNALS, Run, stop_watch
 from engine.job import Job
@@ -125,6 +126,7 @@ def _tune(chunk: Chunk, watch: "_Watch", concurrent: int) -> None:
         param_space={"trial": tune.grid_search(list(chunk.items))},
         tune_config=tune.TuneConfig(
             reuse_actors=True,
+            scheduler=_InOrder(),
             max_concurrent_trials=concurrent,
             trial_name_creator=_slug,
             trial_dirname_creator=_slug,
@@ -138,6 +140,17 @@ def _tune(chunk: Chunk, watch: "_Watch", concurrent: int) -> None:
             failure_config=tune.FailureConfig(max_failures=resources.max_retries),
         ),
     ).fit()
+
+
+class _InOrder(FIFOScheduler):
+    """Chooses nothing, so that Tune starts what is pending in its own order.
+
+    What the base class chooses gets the next free process, and its own, which is still starting, is ended. While trials
+    are shorter than a start, the place of a process that starts late or again would stay empty.
+    """
+
+    def choose_trial_to_run(self, tune_controller: Any) -> None:
+        """None."""
 
 
 def _slug(trial: Any) -> str:

@@ -148,6 +148,19 @@ def test_a_killed_worker_leaves_its_cause_and_stops_no_other(folder: Path) -> No
     assert names(results / "claims") == set()
 
 
+def test_the_place_of_a_killed_worker_is_filled_though_trials_are_shorter_than_a_start(folder: Path) -> None:
+    grid = write_grid(folder / "short.toml", **{**TOY, "seeds": 12, "options": {"seconds": 0.3}})
+    run = start("run", grid, "--results", folder / "short")
+    wait_until("six trials", lambda: len(names(folder / "short" / "trials")) >= 6)
+    os.kill(workers(run.pid)[0], signal.SIGKILL)
+    seen = set[int]()
+    while run.poll() is None:
+        seen.update(workers(run.pid))
+        time.sleep(0.05)
+    assert run.returncode == 0
+    assert 3 <= len(seen) <= 4, "a process that was starting was ended, again and again"
+
+
 def test_every_attempt_keeps_its_cause(folder: Path) -> None:
     one = {"languages": ["ca", "no"], "seeds": 1, "options": {"fail": ["no"]}, "resources": {"max_retries": 1}}
     grid, results = write_grid(folder / "twice.toml", **{**TOY, **one}), folder / "twice"
