@@ -107,7 +107,7 @@ def test_a_job_out_of_time_queues_itself_again_and_does_no_trial_twice(shared: P
     kept = job.trials()
     assert 0 < len(kept) < 72
     job.ended()
-    assert job.shows("Restarts") == "1"
+    assert int(job.shows("Restarts")) >= 1
     assert len(job.trials()) == 72
     assert {path: job.trials()[path] for path in kept} == kept, "a finished trial ran again"
     assert_released(job)
