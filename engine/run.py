@@ -126,7 +126,7 @@ def _tune(chunk: Chunk, watch: "_Watch", concurrent: int) -> None:
         param_space={"trial": tune.grid_search(list(chunk.items))},
         tune_config=tune.TuneConfig(
             reuse_actors=True,
-            scheduler=_InOrder(),
+            scheduler=_InOrder(),  # type: ignore[no-untyped-call]
             max_concurrent_trials=concurrent,
             trial_name_creator=_slug,
             trial_dirname_creator=_slug,
