@@ -143,13 +143,18 @@ def _check_blocks(grid: Grid, task: Task, corpus: Path) -> None:
     """Draws the largest block of each language and takes each test set, so that what cannot work fails before a run.
 
     Raises:
-        UserError: a language cannot fill its blocks, or has no test clips.
+        UserError: a language cannot fill its blocks, or has no test clips; a mixture has too few languages.
     """
     from tasks.data.blocks import draw_block, held_out
     from tasks.data.store import open_language
 
     largest, scored = dict[str, int](), set[str]()
     for mixture in {trial.mixture for trial in grid.trials()}:
+        if len(mixture.languages) < task.needs.languages:
+            raise UserError(
+                f"task {grid.task!r} needs mixtures of {task.needs.languages} languages or more; got "
+                f'{mixture.text(grid.samples)!r}: name them in `mixtures`, with mode = "list"'
+            )
         scored |= set(grid.evaluated(mixture))
         for code, count in mixture.total_samples.items():
             largest[code] = max(largest.get(code, 0), count)

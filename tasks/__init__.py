@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # Name in a grid file -> "module:class", imported when it is used, so that a command that only lists stays quick.
 TASKS = {
     "gender": "tasks.gender:Gender",
+    "lid": "tasks.lid:Language",
     "speaker/mhubert": "tasks.speaker.mhubert:SpeakerIdentification",
     "toy": "tasks.toy:Toy",
 }

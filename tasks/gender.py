@@ -6,36 +6,21 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn import functional
 
 from grids.errors import UserError
 from grids.grid import Model, Train
-from tasks.backbones import Encoder, fingerprint, load, masked_mean
+from tasks.backbones import fingerprint, load
 from tasks.base import Batch, Example, Metric, Output, Scored, Setup, Tests
 from tasks.data.clips import GENDERS, Clip, Needs
-from tasks.examples import linear_head, shuffled
+from tasks.examples import shuffled
 from tasks.metrics import accuracy, macro_f1
+from tasks.pooled import PooledClassifier
 
 
 @dataclass(frozen=True)
 class GenderOptions:
     """The task has no options of its own."""
-
-
-class GenderClassifier(nn.Module):
-    """Encoder, mean over a clip's frames, linear layer."""
-
-    def __init__(self, encoder: Encoder, seed: int) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.head = linear_head(GENDERS, encoder.width, seed)
-
-    def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns the embeddings (K, H) and the logits (K, 2), in the order of `GENDERS`."""
-        frames = self.encoder(batch.values, batch.lengths)
-        embedding_KH = masked_mean(frames.last, frames.mask)
-        return embedding_KH, self.head(embedding_KH)
 
 
 class Gender:
@@ -58,34 +43,31 @@ class Gender:
         if {clip.gender for clip in clips} != set(GENDERS):
             raise UserError(f"the test set of {clips[0].language!r} ({len(clips)} clips) has one gender only")
 
-    def network(self, setup: Setup) -> GenderClassifier:
+    def network(self, setup: Setup) -> PooledClassifier:
         """The backbone with a new head."""
-        return GenderClassifier(load(self.model), setup.seed)
+        return PooledClassifier(load(self.model), GENDERS, setup.seed)
 
-    def frozen(self, network: GenderClassifier) -> None:
+    def frozen(self, network: PooledClassifier) -> None:
         """Nothing is frozen for good."""
 
-    def examples(self, network: GenderClassifier, clips: Sequence[Clip], seed: int, epoch: int) -> Sequence[Example]:
+    def examples(self, network: PooledClassifier, clips: Sequence[Clip], seed: int, epoch: int) -> Sequence[Example]:
         """Every clip once."""
         return shuffled(clips, seed, epoch)
 
-    def labels(self, network: GenderClassifier, examples: Sequence[Example]) -> Mapping[str, torch.Tensor]:
+    def labels(self, network: PooledClassifier, examples: Sequence[Example]) -> Mapping[str, torch.Tensor]:
         """`gender`: (B,) indices into `GENDERS`."""
         return {"gender": torch.tensor([GENDERS.index(example.clips[0].gender) for example in examples])}
 
-    def loss(self, network: GenderClassifier, batch: Batch) -> torch.Tensor:
+    def loss(self, network: PooledClassifier, batch: Batch) -> torch.Tensor:
         """(B,) cross-entropy."""
         _, logits_BC = network(batch)
         return functional.cross_entropy(logits_BC.float(), batch.labels["gender"], reduction="none")
 
-    def outputs(self, network: GenderClassifier, batch: Batch) -> Sequence[Output]:
+    def outputs(self, network: PooledClassifier, batch: Batch) -> Sequence[Output]:
         """`embedding` (H,) and `probability` (2,) a clip."""
-        embedding_KH, logits_KC = network(batch)
-        probability_KC = logits_KC.float().softmax(1).cpu().numpy()
-        embeddings = embedding_KH.float().cpu().numpy()
-        return [{"embedding": e, "probability": p} for e, p in zip(embeddings, probability_KC, strict=True)]
+        return network.outputs(batch)
 
-    def score(self, network: GenderClassifier, tests: Mapping[str, Tests]) -> Scored:
+    def score(self, network: PooledClassifier, tests: Mapping[str, Tests]) -> Scored:
         """Macro-F1 and accuracy a language."""
         scores = []
         names = ("language", "clip", "speaker", "gender", "probability_male")

@@ -51,6 +51,7 @@ class Needs:
         test_gender: test and dev clips need a gender.
         sentence: clips need a sentence that is not empty.
         speaker: clips need a speaker.
+        languages: fewest languages of a mixture.
     """
 
     audio: bool = True
@@ -58,3 +59,4 @@ class Needs:
     test_gender: bool = False
     sentence: bool = False
     speaker: bool = False
+    languages: int = 0

@@ -26,8 +26,10 @@ CPU = torch.device("cpu")
 # Settings in which eight clips are learnt by heart; a task that is not named learns with its own.
 FAST = {
     "gender": Train(learning_rate=3e-3, epochs=25, batch_size=4),
+    "lid": Train(learning_rate=3e-3, epochs=25, batch_size=4),
     "speaker/mhubert": Train(learning_rate=3e-3, epochs=25, batch_size=4),
 }
+CODES = ("no", "zh-CN")
 NOTHING_TO_TRAIN = {"toy", "toy retrieval"}
 
 
@@ -63,8 +65,12 @@ def equal(one: list[Output], other: list[Output], tolerance: float = 0.0) -> boo
 
 
 @pytest.fixture
-def clips() -> tuple[Clip, ...]:
-    return make_clips("no", "train", speakers=4, clips_each=2)
+def clips(request: pytest.FixtureRequest) -> tuple[Clip, ...]:
+    """Eight clips, of as many languages as the test's task needs."""
+    arguments = getattr(request.node, "callspec", None)
+    name = arguments.params.get("name") if arguments else None
+    codes = CODES[: max(make(name).needs.languages, 1) if name else 1]
+    return tuple(c for code in codes for c in make_clips(code, "train", speakers=4 // len(codes), clips_each=2))
 
 
 @pytest.fixture
@@ -151,6 +157,7 @@ def perfect(name: str, clip: Clip, speakers: list[str]) -> Output:
     """The outputs of a network that is always right."""
     return {
         "gender": {"embedding": np.zeros(2), "probability": np.eye(2)[GENDERS.index(clip.gender)]},
+        "lid": {"probability": np.eye(2)[CODES.index(clip.language)], "languages": np.array(CODES)},
         "speaker/mhubert": {"embedding": np.eye(len(speakers))[speakers.index(clip.speaker)]},
         "toy CTC": {"text": np.array(clip.sentence)},
         "toy sequence to sequence": {"text": np.array(clip.sentence)},
@@ -168,7 +175,7 @@ CHANCE = {"gender": (0.5, 0.06), "speaker/mhubert": (0.5, 0.03), "toy pairs": (1
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "toy"])
 def test_perfect_outputs_score_perfectly(name: str, clips: tuple[Clip, ...]) -> None:
     task, made = make(name), {}
-    for language in ("no", "zh-CN"):
+    for language in CODES:
         own = make_clips(language, "test")
         speakers = sorted({clip.speaker for clip in own})
         made[language] = Tests(own, tuple(perfect(name, clip, speakers) for clip in own))
@@ -179,7 +186,7 @@ def test_perfect_outputs_score_perfectly(name: str, clips: tuple[Clip, ...]) -> 
 @pytest.mark.parametrize("name", CHANCE)
 def test_outputs_that_know_nothing_score_at_chance(name: str) -> None:
     task, made, random = make(name), {}, np.random.default_rng(0)
-    for language in ("no", "zh-CN"):
+    for language in CODES:
         own = make_clips(language, "test", speakers=30, clips_each=20)
         known = [perfect(name, clip, sorted({c.speaker for c in own})) for clip in own]
         shuffled = [known[n] for n in random.permutation(len(own))]
@@ -193,12 +200,17 @@ def test_outputs_that_know_nothing_score_at_chance(name: str) -> None:
         assert score.value == pytest.approx(expected, abs=tolerance)
 
 
-@pytest.mark.parametrize("name", ["gender", "speaker/mhubert", "toy CTC"])
+@pytest.mark.parametrize("name", ["gender", "lid", "speaker/mhubert", "toy CTC"])
 def test_a_class_starts_from_the_same_row_in_every_mixture(name: str, clips: tuple[Clip, ...]) -> None:
     task = make(name)
     few = task.network(Setup(Mixture(), clips, 3))
-    many = task.network(Setup(Mixture(), clips + make_clips("zh-CN", "train"), 3))
-    names = {"gender": lambda n: GENDERS, "speaker/mhubert": lambda n: list(n.row), "toy CTC": lambda n: n.symbols}
+    many = task.network(Setup(Mixture(), clips + make_clips("fy-NL", "train"), 3))
+    names = {
+        "gender": lambda n: n.names,
+        "lid": lambda n: n.names,
+        "speaker/mhubert": lambda n: list(n.row),
+        "toy CTC": lambda n: n.symbols,
+    }
     rows, more = names[name](few), names[name](many)
     for number, label in enumerate(rows):
         assert torch.equal(few.head.weight[number], many.head.weight[list(more).index(label)])
