@@ -1,4 +1,4 @@
-"""Matrices without self-gain: raw gains P(i+j) - P(i), or scores of i under condition j (retrieval).
+"""Matrices without self-gain: raw gains P(i+j) - P(i); or scores, of i under condition j or of P(i+j) without any P(i).
 
 Nothing can be divided by a self-gain that was not measured, so such a matrix has values, errors and means, and no r.
 """
@@ -80,7 +80,9 @@ def raw_from(frame: "pd.DataFrame", plan: Plan) -> RawMatrix:
     if (plain["role"] == "cross").any():
         seeds = tuple(sorted(int(seed) for seed in plain["seed"].unique()))
         scores = scores_from(plain, codes, seeds, inverted)
-        return RawMatrix(codes, seeds, scores.metric, inverted, True, scores.cross - scores.base[:, None, :])
+        gains = bool((plain["role"] == "base").any())  # where a language alone means nothing, scores are all there is
+        values = scores.cross - scores.base[:, None, :] if gains else scores.cross
+        return RawMatrix(codes, seeds, scores.metric, inverted, gains, values)
     other = frame[frame["condition"].isin(codes)]
     if other.empty:
         raise UserError(

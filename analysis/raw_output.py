@@ -58,7 +58,7 @@ def write_raw_tables(source: Source, out: Path) -> tuple[Path, ...]:
     raw, provenance = _content(source), source.provenance
     summary = {
         "kind": KIND,
-        "values": "P(i+j) - P(i)" if raw.gains else "score of the target under the condition of the other language",
+        "values": "P(i+j) - P(i)" if raw.gains else "score of the target with the other language",
         "metric": raw.metric,
         "inverted": raw.inverted,
         "grid": source.plan.name,
@@ -86,7 +86,7 @@ def _page(source: Source, out: Path) -> Path:
     meaning = (
         "A cell is P(i+j) − P(i), the target's gain from a block of the donor's data, in units of the metric."
         if raw.gains
-        else "A cell is the score of the row's language under the condition of the column's language."
+        else "A cell is the score of the row's language with the column's: as its condition, or trained together."
     )
     lead = (meaning, "There is no self-gain in the source, so nothing was normalised: these numbers are no r, and "
             "targets with different metrics or headroom can't be compared.")  # fmt: skip

@@ -152,7 +152,7 @@ class RawMatrix:
         seeds: S draws, ascending.
         metric: its name in the file.
         inverted: the values are made of 1 - e.
-        gains: values are P(i+j) - P(i), the diagonal unknown; otherwise they are scores of i under condition j.
+        gains: values are P(i+j) - P(i), the diagonal unknown; otherwise they are scores of i with j.
         by_seed: (L, L, S) the values, paired inside a seed; NaN where there is none.
     """
 

@@ -35,6 +35,18 @@ def test_means_errors_and_counts_are_over_the_seeds_that_there_are():
     assert summarise_raw(raw).mean_interval is None
 
 
+def test_pairs_without_any_base_give_a_matrix_of_scores(tmp_path):
+    planted = truth(3, seed=1)
+    how = Folder(range(3), noise=0.0, draw=0, grid={"mode": "list"})
+    frame = rows(planted, how)
+    results(tmp_path / "r", planted, how, frame[frame.role == "cross"])
+    assert main([str(tmp_path / "r"), "--out", str(tmp_path / "out")]) == 0
+    found = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert found["values"] == "score of the target with the other language"
+    cross = frame[frame.role == "cross"]
+    assert found["mean"] == pytest.approx(cross[cross.primary].groupby(["language", "donor"]).value.mean().mean())
+
+
 def coverage(kind, seeds, repeats, n):
     """How often the intervals of mean, median and asymmetry hold what they hold without noise."""
     hits = []
