@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 TASKS = {
     "gender": "tasks.gender:Gender",
     "speaker/mhubert": "tasks.speaker.mhubert:SpeakerIdentification",
+    "speaker/speech_llm": "tasks.speaker.speech_llm:SpeechLLM",
+    "speaker/untrained": "tasks.speaker.untrained:Untrained",
     "toy": "tasks.toy:Toy",
 }
 
