@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import AutoConfig, AutoModel, AutoProcessor
-from transformers.utils.logging import disable_progress_bar
+from transformers.utils import logging
 
 from grids.errors import UserError
 from tasks.backbones import fingerprint, resolve
@@ -164,12 +164,15 @@ def _processor(folder: Path) -> Any:
 @lru_cache(maxsize=1)
 def _model(folder: Path, device: torch.device) -> Any:
     """The model without its language modelling head, kept for the life of the process."""
-    disable_progress_bar()
+    logging.disable_progress_bar()
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # it would report that the head is left out; what lacks is looked at below
     with torch.random.fork_rng(devices=[]):  # the first load of a process must leave the generator as later ones do
         model, found = AutoModel.from_pretrained(
             folder, config=_config(folder), dtype=_dtype(device), local_files_only=True, use_safetensors=True,
             output_loading_info=True,
         )  # fmt: skip
+    logging.set_verbosity(verbosity)
     if missing := sorted(found["missing_keys"]):
         raise UserError(f"backbone {str(folder)!r} lacks {len(missing)} weights of its network, e.g. {missing[0]}")
     return model.eval().requires_grad_(False).to(device)

@@ -45,7 +45,7 @@ def head_rows(names: Sequence[str], width: int, seed: int) -> torch.Tensor:
 
 def linear_head(names: Sequence[str], width: int, seed: int) -> torch.nn.Linear:
     """A linear layer with `head_rows` as weights and no bias at the start."""
-    head = torch.nn.utils.skip_init(torch.nn.Linear, width, len(names))
+    head = torch.nn.Linear(width, len(names))
     with torch.no_grad():
         head.weight.copy_(head_rows(names, width, seed))
         head.bias.zero_()
