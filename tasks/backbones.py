@@ -25,10 +25,11 @@ from transformers.utils.logging import disable_progress_bar
 
 from grids.errors import UserError
 from grids.grid import Model
-from tasks import tiny_llm
 from tasks.data.cache import cache_folder, explained, new_folder
 
 TINY = {"tiny": "layer", "tiny-groupnorm": "group"}
+TINY_LLM = "tiny-llm"  # made by `tasks.tiny_llm`
+BUILT_IN = (*TINY, TINY_LLM)
 TINY_RECIPE = 1  # raise it when `_make_tiny` changes what it makes
 UNUSED_WEIGHTS = {"masked_spec_embed"}  # only SpecAugment uses it, and not every published file has it
 ENCODERS = ("hubert", "wav2vec2", "wavlm")
@@ -158,13 +159,15 @@ def resolve(name: str) -> Path:
     """
     if name in TINY:
         return _make_tiny(TINY[name])
-    if name == tiny_llm.NAME:
+    if name == TINY_LLM:
+        from tasks import tiny_llm
+
         return tiny_llm.folder()
     folder = Path(name).expanduser()
     if (folder / "config.json").is_file():
         return folder.resolve()
     if folder.is_dir() or name.count("/") != 1 or name.startswith((".", "/", "~")):
-        built_in = ", ".join((*TINY, tiny_llm.NAME))
+        built_in = ", ".join(BUILT_IN)
         what = "holds no config.json" if folder.is_dir() else "is no folder and no hub name"
         raise UserError(f"backbone {name!r} {what}; allowed: a folder saved by save_pretrained, a hub name, {built_in}")
     return _fetch(name)

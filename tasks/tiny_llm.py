@@ -16,9 +16,9 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
+from tasks.backbones import TINY_LLM
 from tasks.data.cache import cache_folder, explained, new_folder
 
-NAME = "tiny-llm"
 RECIPE = 1  # raise it when `save` changes what it makes
 MEL_BANDS, SECONDS, WIDTH = 40, 10, 64
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>")
@@ -26,9 +26,9 @@ SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|AUDIO|>", "<|audio_
 
 def folder() -> Path:
     """Its folder, made once and renamed into place."""
-    place = cache_folder() / "models" / f"{NAME}-{RECIPE}"
+    place = cache_folder() / "models" / f"{TINY_LLM}-{RECIPE}"
     if not (place / "config.json").is_file():
-        with explained(NAME, place.parent), new_folder(place) as temporary:
+        with explained(TINY_LLM, place.parent), new_folder(place) as temporary:
             save(temporary)
     return place
 

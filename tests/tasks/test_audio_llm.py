@@ -17,6 +17,7 @@ from engine.inputs import FrozenOutputs, collate
 from grids.errors import UserError
 from grids.grid import Model
 from grids.mixture import Mixture
+from tasks import audio_llm
 from tasks.audio_llm import AudioLLM
 from tasks.backbones import resolve
 from tasks.base import Batch, Frozen, Setup
@@ -106,6 +107,16 @@ def test_a_clip_does_not_depend_on_its_batch_nor_on_padding(saved: str) -> None:
         padded = Batch(torch.nn.functional.pad(alone.values, (0, 3000), value=0.5), alone.lengths)
         for batch in (alone, padded):
             assert np.allclose(part.compute(batch)[0], row, rtol=0, atol=1e-5)
+
+
+def test_half_precision_gives_nearly_the_same(saved: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a GPU does, on the CPU."""
+    full = embed(AudioLLM(saved, -1, "Who?"))
+    audio_llm._model.cache_clear()
+    monkeypatch.setattr(audio_llm, "_dtype", lambda device: torch.bfloat16)
+    half = embed(AudioLLM(saved, -1, "Who?"))
+    audio_llm._model.cache_clear()
+    assert 0 < np.abs(half - full).max() < 0.05 * np.abs(full).max()
 
 
 def test_loading_and_embedding_leave_the_random_generator_alone(tmp_path: Path) -> None:
