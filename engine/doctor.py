@@ -154,9 +154,9 @@ def _model(backbone: str) -> Finding:
     """Whether a hub's model is in the cache; needed where nothing can be downloaded."""
     from huggingface_hub import constants, try_to_load_from_cache
 
-    from tasks.backbones import TINY
+    from tasks.backbones import BUILT_IN
 
-    here = backbone in TINY or Path(backbone).expanduser().is_dir()
+    here = backbone in BUILT_IN or Path(backbone).expanduser().is_dir()
     here = here or isinstance(try_to_load_from_cache(backbone, "config.json"), str)
     found = f"{backbone}: {'here' if here else 'not here'}{', no downloads' if constants.HF_HUB_OFFLINE else ''}"
     fix = "python -m cluster prefetch GRID on a machine with a network, with the same HF_HOME"

@@ -10,10 +10,12 @@ from typing import Protocol, TypeVar
 import numpy as np
 import torch
 
+from grids.errors import UserError
 from grids.files import replacing
 from tasks.base import Batch, Frozen
+from tasks.data.audio import samples_sha
 from tasks.data.clips import Clip
-from tasks.data.store import open_language
+from tasks.data.store import language_place, open_language
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -40,10 +42,30 @@ class Waves:
         return [opened[clip.language].wave(clip).astype(np.float32) / INT16_SCALE for clip in clips]
 
 
+class CheckedWaves(Waves):
+    """The same waves, each compared with its clip's hash: what is made of it is kept under that hash."""
+
+    def arrays(self, clips: Sequence[Clip]) -> list[np.ndarray]:
+        """As `Waves.arrays`.
+
+        Raises:
+            UserError: a clip's samples are not those that were prepared; names it.
+        """
+        arrays = super().arrays(clips)
+        for clip, array in zip(clips, arrays, strict=True):
+            if samples_sha((array * INT16_SCALE).astype(np.int16)) != clip.sha:
+                raise UserError(
+                    f"the samples of the clip {clip.language}/{clip.name} are not those that were prepared: remove "
+                    f"{language_place(self._corpus, clip.language)} and prepare again"
+                )
+        return arrays
+
+
 class FrozenOutputs:
     """Outputs of a network's frozen part, each computed once and kept in a file named by what went in.
 
-    A killed run loses at most the batch in flight; two runs at once write equal files.
+    A killed run loses at most the batch in flight; two runs at once write equal files. A clip without an output ends
+    the trial with its name.
     """
 
     def __init__(self, frozen: Frozen, waves: Inputs, folder: Path, device: torch.device, seconds: float) -> None:
@@ -55,18 +77,53 @@ class FrozenOutputs:
         missing = list({clip.sha: clip for clip in clips if not self._path(clip).exists()}.values())
         for numbers in length_batches(missing, self._seconds):
             part = [missing[number] for number in numbers]
-            batch = collate(self._waves.arrays(part)).to(self._device)
-            with torch.no_grad():
-                computed = self._frozen.compute(batch)
-            for clip, array in zip(part, computed, strict=True):
+            for clip, array in zip(part, self._computed(part), strict=True):
                 with replacing(self._path(clip)) as partial:
                     np.save(partial, np.asarray(array, dtype=np.float32), allow_pickle=False)
         return len(missing)
 
+    @torch.no_grad()
+    def _computed(self, clips: Sequence[Clip]) -> Sequence[np.ndarray]:
+        """The outputs of a batch; of halves of it where that fails, be it for memory or for one clip.
+
+        Raises:
+            UserError: a clip is not what the part takes; names it.
+            FloatingPointError: an output is not finite; names the clip.
+            RuntimeError: an output cannot be computed; names the clip.
+        """
+        batch = collate(self._waves.arrays(clips)).to(self._device)
+        try:
+            computed = self._frozen.compute(batch)
+        except Exception as error:
+            if len(clips) == 1:
+                kind = UserError if isinstance(error, UserError) else RuntimeError
+                raise kind(f"no frozen output of the clip {clips[0].language}/{clips[0].name}: {error}") from error
+        else:
+            for clip, array in zip(clips, computed, strict=True):
+                if not np.isfinite(array).all():
+                    raise FloatingPointError(f"the frozen output of the clip {clip.language}/{clip.name} is not finite")
+            return computed
+        torch.cuda.empty_cache()
+        middle = len(clips) // 2
+        return [array for half in (clips[:middle], clips[middle:]) for array in self._computed(half)]
+
     def arrays(self, clips: Sequence[Clip]) -> list[np.ndarray]:
         """The outputs, (T, D) float32 each; a part that gives (D,) counts as T = 1."""
         self.prepare(clips)
-        return [np.atleast_2d(np.load(self._path(clip), allow_pickle=False)) for clip in clips]
+        return [np.atleast_2d(self._kept(clip)) for clip in clips]
+
+    def _kept(self, clip: Clip) -> np.ndarray:
+        """What the file of a clip holds.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        try:
+            kept: np.ndarray = np.load(self._path(clip), allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            what = f"the frozen output of the clip {clip.language}/{clip.name} cannot be read"
+            raise UserError(f"{what} ({error}): remove {self._path(clip)}") from None
+        return kept
 
     def _path(self, clip: Clip) -> Path:
         return self._folder / clip.sha[:2] / f"{clip.sha}.npy"

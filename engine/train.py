@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import distributed, nn
 
 from engine.checkpoints import Checkpoints, PausedError
 from engine.fitting import Log, World
-from engine.inputs import FrozenOutputs, Inputs, Waves
+from engine.inputs import CheckedWaves, FrozenOutputs, Inputs, Waves
 from engine.job import Job
 from engine.keep import keep_checkpoint, keep_outputs, load_checkpoint
 from engine.learner import Fitted, Learner
@@ -106,8 +106,10 @@ def run_trial(
         if pending.how == "checkpoint":
             load_checkpoint(network, checkpoint)
         network = network.to(device) if isinstance(network, nn.Module) else network
-        _seed_everything(trial.seed, world)  # again: what building drew may depend on the mixture
         inputs = _inputs(job, task, network, device)
+        if isinstance(inputs, FrozenOutputs):
+            _prepare(inputs, data, world)
+        _seed_everything(trial.seed, world)  # again: what was drawn so far may depend on the mixture
         learner = Learner(task, network, inputs, job.train, device, world, _evaluation_seconds(resources), log)
     numerics = _numerics(job, world)
     with clock.phase("train"):
@@ -189,10 +191,18 @@ def _inputs(job: Job, task: Task, network: Any, device: torch.device) -> Inputs 
     """What the network is fed: nothing, waves, or the cached outputs of its frozen part."""
     if job.corpus is None:
         return None
-    waves, frozen = Waves(job.corpus), task.frozen(network)
-    if frozen is None:
-        return waves
-    return FrozenOutputs(frozen, waves, job.cache / "frozen", device, _evaluation_seconds(job.grid.resources))
+    if (frozen := task.frozen(network)) is None:
+        return Waves(job.corpus)
+    seconds = _evaluation_seconds(job.grid.resources)
+    return FrozenOutputs(frozen, CheckedWaves(job.corpus), job.cache / "frozen", device, seconds)
+
+
+def _prepare(inputs: FrozenOutputs, data: TrialData, world: World) -> None:
+    """Computes what is missing before anything is trained, dealt out to the workers."""
+    clips = [*data.training, *(clip for test in data.tests.values() for clip in test)]
+    inputs.prepare(clips[world.rank :: world.size])
+    if world.size > 1:
+        distributed.barrier()
 
 
 def _evaluation_seconds(resources: Resources) -> float:

@@ -18,6 +18,8 @@ TASKS = {
     "gender": "tasks.gender:Gender",
     "lid": "tasks.lid:Language",
     "speaker/mhubert": "tasks.speaker.mhubert:SpeakerIdentification",
+    "speaker/speech_llm": "tasks.speaker.speech_llm:SpeechLLM",
+    "speaker/untrained": "tasks.speaker.untrained:Untrained",
     "toy": "tasks.toy:Toy",
 }
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from transformers import HubertConfig, HubertModel, PreTrainedModel
 
 TINY = {"tiny": "layer", "tiny-groupnorm": "group"}
+TINY_LLM = "tiny-llm"  # made by `tasks.tiny_llm`
+BUILT_IN = (*TINY, TINY_LLM)
 TINY_RECIPE = 1  # raise it when `_make_tiny` changes what it makes
 UNUSED_WEIGHTS = {"masked_spec_embed"}  # only SpecAugment uses it, and not every published file has it
 ENCODERS = ("hubert", "wav2vec2", "wavlm")
@@ -160,22 +162,31 @@ def resolve(name: str) -> Path:
     """
     if name in TINY:
         return _make_tiny(TINY[name])
+    if name == TINY_LLM:
+        from tasks import tiny_llm
+
+        return tiny_llm.folder()
     folder = Path(name).expanduser()
     if (folder / "config.json").is_file():
         return folder.resolve()
     if folder.is_dir() or name.count("/") != 1 or name.startswith((".", "/", "~")):
-        built_in = ", ".join(TINY)
+        built_in = ", ".join(BUILT_IN)
         what = "holds no config.json" if folder.is_dir() else "is no folder and no hub name"
         raise UserError(f"backbone {name!r} {what}; allowed: a folder saved by save_pretrained, a hub name, {built_in}")
     return _fetch(name)
 
 
-def fingerprint(name: str) -> str:
-    """A hash of a backbone's configuration and weights, so of what it is and not of where it lies."""
+def fingerprint(name: str, further: tuple[str, ...] = ()) -> str:
+    """A hash of a backbone's configuration and weights, so of what it is and not of where it lies.
+
+    Args:
+        name: the backbone.
+        further: suffixes of other files that count.
+    """
     folder = resolve(name)
     digest = hashlib.sha256()
-    files = [path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin")]
-    for path in sorted([*files, folder / "config.json"]):
+    files = {path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin", *further)}
+    for path in sorted({*files, folder / "config.json"}):
         digest.update(path.name.encode())
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
@@ -186,7 +197,7 @@ def _fetch(name: str) -> Path:
     """The snapshot of a hub model in the local cache."""
     from huggingface_hub import snapshot_download
 
-    weights = ["*.json", "*.safetensors", "pytorch_model*.bin"]
+    weights = ["*.json", "*.jinja", "*.safetensors", "pytorch_model*.bin"]
     try:
         return Path(snapshot_download(name, allow_patterns=weights))
     except Exception as error:  # the hub client raises a dozen unrelated types

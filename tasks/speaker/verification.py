@@ -5,7 +5,7 @@ A verification trial (two clips: the same speaker or not?) is no trial of a grid
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -115,22 +115,29 @@ def cosine_scores(embeddings_ND: np.ndarray, pairs: Pairs) -> np.ndarray:
     return np.concatenate([np.einsum("pd,pd->p", unit_ND[pairs.left[p]], unit_ND[pairs.right[p]]) for p in parts])
 
 
-def score_embeddings(tests: Mapping[str, Tests]) -> Scored:
-    """AUC, EER and minDCF a language from the output `embedding` of each test clip, by cosine."""
+def score_embeddings(
+    tests: Mapping[str, Tests], similarity: Callable[[np.ndarray, Pairs], np.ndarray] = cosine_scores
+) -> Scored:
+    """AUC, EER and minDCF a language from the output `embedding` of each test clip.
+
+    Args:
+        tests: language -> its test set.
+        similarity: (N, D) embeddings and P pairs -> (P,) scores, higher means more alike.
+    """
     scores = []
     names = ("language", "left", "right", "left_speaker", "right_speaker", "same", "score")
     columns: dict[str, list[object]] = {name: [] for name in names}
     for language, test in tests.items():
         pairs = draw_pairs(test.clips)
-        similarity = cosine_scores(test.stack("embedding"), pairs)
-        measured = verification(pairs.same, similarity)
+        found = similarity(test.stack("embedding"), pairs)
+        measured = verification(pairs.same, found)
         values = (measured.auc, measured.eer, measured.min_dcf[0.01], measured.min_dcf[0.05])
-        scores += [m.score(language, value, len(similarity)) for m, value in zip(METRICS, values, strict=True)]
-        columns["language"] += [language] * len(similarity)
+        scores += [m.score(language, value, len(found)) for m, value in zip(METRICS, values, strict=True)]
+        columns["language"] += [language] * len(found)
         columns["left"] += [test.clips[n].name for n in pairs.left]
         columns["right"] += [test.clips[n].name for n in pairs.right]
         columns["left_speaker"] += [test.clips[n].speaker for n in pairs.left]
         columns["right_speaker"] += [test.clips[n].speaker for n in pairs.right]
         columns["same"] += pairs.same.tolist()
-        columns["score"] += similarity.tolist()
+        columns["score"] += found.tolist()
     return Scored(tuple(scores), columns)
