@@ -35,6 +35,12 @@ def imported(path: Path) -> set[str]:
     return {name for name in names if name.split(".")[0] in PACKAGES}
 
 
+def test_the_picture_of_the_house_is_as_the_code_is() -> None:
+    from tests.architecture import PAGE, picture
+
+    assert picture() in PAGE.read_text(encoding="utf-8"), "run python -m tests.architecture"
+
+
 def test_the_walk_sees_the_house() -> None:
     assert len(SOURCES) > 40
     assert len(DOCS) >= 2
