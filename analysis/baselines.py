@@ -112,7 +112,12 @@ def language_interval(
 
 
 def take(cltm: CLTM, chosen: Ints) -> CLTM:
-    """The matrix of some of its languages, in this order; cells of a language with itself are missing."""
+    """The matrix of some of its languages; cells of a language with itself are missing.
+
+    Args:
+        cltm: L languages.
+        chosen: (K,) positions of languages, in the order wanted; one may be there twice.
+    """
     square = np.ix_(chosen, chosen)
     copies: Bools = (chosen[:, None] == chosen[None, :]) & ~np.eye(len(chosen), dtype=bool)
     m = cltm.moments

@@ -105,6 +105,9 @@ class RankTest:
 def cloud(embeddings_CD: Floats) -> Cloud:
     """Centroid and spread of one language's clips.
 
+    Args:
+        embeddings_CD: (C, D), one a clip.
+
     Raises:
         UserError: an embedding is not finite, or of length 0.
     """

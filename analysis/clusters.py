@@ -62,7 +62,7 @@ class Tree:
 
 
 def tree(values: Floats, languages: Sequence[str], by: str = "both", seeds: Replicates | None = None) -> Tree:
-    """Clusters the languages of a matrix by one kind of likeness; see `trees`."""
+    """Clusters the languages of a matrix, (L, L), by one kind of likeness; see `trees`."""
     return trees(values, languages, seeds, (by,))[0]
 
 

@@ -129,12 +129,12 @@ class Fit:
 
 
 def power(size: Floats, a: float, b: float, c: float) -> Floats:
-    """`a - b N^-c`: a is the ceiling, c how fast it is approached."""
+    """`a - b N^-c` at sizes (K,): a is the ceiling, c how fast it is approached."""
     return np.asarray(a - b * size**-c)
 
 
 def logistic(size: Floats, a: float, b: float, c: float) -> Floats:
-    """`a / (1 + exp(-b (ln N - c)))`: a is the ceiling, e^c the size at half of it."""
+    """`a / (1 + exp(-b (ln N - c)))` at sizes (K,): a is the ceiling, e^c the size at half of it."""
     return np.asarray(a / (1 + np.exp(-b * (np.log(size) - c))))
 
 

@@ -255,7 +255,7 @@ def language_rows(cltm: CLTM) -> tuple[LanguageRow, ...]:
 
 
 def entropy(mass: Floats) -> float | None:
-    """Shannon entropy, natural log, of a line's positive mass; None if there is none."""
+    """Shannon entropy, natural log, of a line's positive mass (K,); None if there is none."""
     share = mass[mass > 0] / mass.sum() if mass.sum() > 0 else None
     return None if share is None else float(-(share * np.log(share)).sum()) + 0.0
 

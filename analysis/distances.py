@@ -185,7 +185,7 @@ def family_orders(families: Sequence[str], count: int, rng: np.random.Generator)
 
 
 def permutation_p(observed: float, others: Floats) -> float | None:
-    """Two-sided p of a statistic among those of permutations, itself one of them; None if it can't be computed.
+    """Two-sided p of a statistic among those of permutations (P,), itself one of them; None if it can't be computed.
 
     Source: Phipson and Smyth 2010, "Permutation p-values should never be zero".
     """

@@ -97,7 +97,14 @@ def numbered_marks(numbers: Sequence[int], word: str) -> tuple[Mark, ...]:
 
 
 def draw_points(axes: "Axes", places: Floats, marks: Sequence[Mark], sizes: Floats) -> None:
-    """One mark a language; marks of large points are drawn first, so that small ones stay visible."""
+    """One mark a language; marks of large points are drawn first, so that small ones stay visible.
+
+    Args:
+        axes: to draw on.
+        places: (L, 2) x and y, in data units.
+        marks: L of them.
+        sizes: (L,) areas in square points.
+    """
     chosen = {mark: np.array([one == mark for one in marks]) for mark in dict.fromkeys(marks)}
     for mark, here in sorted(chosen.items(), key=lambda item: -float(sizes[item[1]].mean())):
         x, y = places[here].T

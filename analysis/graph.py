@@ -142,6 +142,9 @@ def pagerank(edge: Floats) -> Floats:
 def communities(edge: Floats) -> tuple[tuple[int, ...], float | None]:
     """Louvain communities of the two directions' mean weight.
 
+    Args:
+        edge: (L, L) weights, rows targets, columns donors.
+
     Returns:
         The community of each language, numbered from the largest (first language breaks ties), and the modularity;
         None without an edge.

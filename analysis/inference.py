@@ -161,8 +161,8 @@ def moderated(sample: Floats, df: Ints, prior: Prior, most: float) -> tuple[Floa
     """Variances drawn towards the prior, and their degrees of freedom.
 
     Args:
-        sample: sample variances.
-        df: their degrees of freedom.
+        sample: (...) sample variances.
+        df: (...) their degrees of freedom.
         prior: where they are drawn to.
         most: degrees of freedom that there are at all.
 
@@ -177,7 +177,7 @@ def moderated(sample: Floats, df: Ints, prior: Prior, most: float) -> tuple[Floa
 
 
 def pooled_df(df: Ints) -> float:
-    """Degrees of freedom of a variance pooled over the matrix.
+    """Degrees of freedom of a variance pooled over the matrix, from those of its cells, (L, L).
 
     Cells of a row share their base, so a row counts once, with its largest df: fewer than limma's sum over all cells,
     which takes them for independent.
@@ -207,7 +207,7 @@ def trigamma_inverse(value: float) -> float:
 
 
 def calls(difference: Floats, q: Floats) -> NDArray[np.str_]:
-    """The class of every cell, at a false discovery rate of 5 %."""
+    """The `Call` of every cell, (...), at a false discovery rate of 5 %."""
     rejected: Bools = q <= 1 - LEVEL
     conditions = [np.isnan(q), rejected & (difference > 0), rejected & (difference < 0)]
     names = [Call.UNTESTED.value, Call.POSITIVE.value, Call.NEGATIVE.value]
@@ -249,6 +249,10 @@ def true_discoveries(p: Floats, error: float) -> int:
 
     It is K - h, with h the largest number of p-values, the largest ones, that Simes' test does not reject together.
     Sets of fewer of them are not rejected either, so h is found by bisection.
+
+    Args:
+        p: (K,) p-values.
+        error: in (0, 1).
 
     Valid under the dependence for which Simes' inequality holds, as for Benjamini-Hochberg.
 

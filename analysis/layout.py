@@ -74,7 +74,7 @@ def shown(analysis: Analysis) -> Shown:
 
 
 def off_diagonal(n: int) -> Bools:
-    """The off-diagonal cells."""
+    """(n, n), True on the off-diagonal cells."""
     return ~np.eye(n, dtype=bool)
 
 

@@ -136,7 +136,7 @@ def from_scores(scores: Scores, families: Sequence[str]) -> CLTM:
 
 
 def from_values(languages: Sequence[str], values: Floats, families: Sequence[str], metric: str = "") -> CLTM:
-    """The matrix of somebody's numbers: every finite cell is `given`, every other one missing."""
+    """The matrix of somebody's numbers, (L, L): every finite cell is `given`, every other one missing."""
     n = len(languages)
     unknown = np.full((n, n), np.nan)
     status = np.where(np.isfinite(values), Status.GIVEN.value, Status.MISSING.value)

@@ -36,7 +36,7 @@ def read_matrix(path: Path) -> tuple[tuple[str, ...], Floats]:
 
 
 def read_square(path: Path) -> tuple[tuple[str, ...], Floats]:
-    """Reads any square CSV, as `read_matrix` does but with the diagonal as it is.
+    """Reads any square CSV, (L, L), as `read_matrix` does but with the diagonal as it is.
 
     Raises:
         UserError: no CSV, not square, a code twice, other codes in rows than in columns, or text in a cell.
@@ -51,7 +51,7 @@ def read_square(path: Path) -> tuple[tuple[str, ...], Floats]:
 
 
 def matrix_text(languages: Sequence[str], values: Floats) -> str:
-    """The CSV text of a matrix, in full precision; NaN becomes an empty cell."""
+    """The CSV text of a matrix, (L, L), in full precision; NaN becomes an empty cell."""
     lines = [",".join(["target", *languages])]
     for code, row in zip(languages, values, strict=True):
         lines.append(",".join([code, *("" if math.isnan(value) else repr(float(value)) for value in row)]))

@@ -36,7 +36,7 @@ def colour_limit(values: Floats) -> float:
     """The |r| at the ends of the scale: a round number that covers every cell but outliers, at least 1.25.
 
     Args:
-        values: any shape; NaN is ignored.
+        values: (...), of r; NaN is ignored.
     """
     size = np.abs(values[np.isfinite(values)])
     if not size.size:

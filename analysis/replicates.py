@@ -97,7 +97,9 @@ def jackknife_se(left_out: Floats) -> Floats:
 
 
 def pseudo_values(full: Floats | float, left_out: Floats) -> Floats:
-    """Jackknife pseudo-values `S full - (S - 1) left_out`: their mean has no bias of order 1/S, their spread the error.
+    """Jackknife pseudo-values `S full - (S - 1) left_out`, (S, ...).
+
+    Their mean has no bias of order 1/S, their spread is the error.
 
     Noise of order 1/S is what adds to squares of means, so the mean of pseudo-values is a noise-corrected square.
     """
@@ -106,7 +108,7 @@ def pseudo_values(full: Floats | float, left_out: Floats) -> Floats:
 
 
 def t_half_width(se: Floats, count: int) -> Floats:
-    """Half the width of Student's 95 % interval with count - 1 degrees of freedom."""
+    """Half the width of Student's 95 % interval, (...), from a standard error with count - 1 degrees of freedom."""
     df: Ints = np.array(count - 1)
     return np.asarray(t_quantile(df) * se)
 

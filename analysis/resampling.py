@@ -56,7 +56,7 @@ class Linear:
         return self.used & self.used.T
 
     def mean(self, values: Floats, where: Bools | None = None) -> float:
-        """Mean over the cells used; NaN without one."""
+        """Mean of (L, L) values over the cells used; NaN without one."""
         where = self.used if where is None else where
         return float(values[where].mean()) if where.any() else float("nan")
 

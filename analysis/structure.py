@@ -187,7 +187,7 @@ def complete_subset(square: Floats) -> Ints:
 
 
 def adjusted(p: Floats) -> Floats:
-    """Benjamini-Hochberg adjusted p-values over the finite entries, same shape; NaN stays NaN."""
+    """Benjamini-Hochberg adjusted p-values over the finite entries, (...) -> (...); NaN stays NaN."""
     from scipy.stats import false_discovery_control
 
     out, known = np.full(p.shape, np.nan), np.isfinite(p)
@@ -202,7 +202,7 @@ def spearman_brown(correlation: float) -> float:
 
 
 def correlation(one: Floats, other: Floats) -> float | None:
-    """Pearson's correlation over the entries finite in both; None with fewer than three or without variance."""
+    """Pearson's correlation over the entries (K,) finite in both; None with fewer than three or without variance."""
     both = np.isfinite(one) & np.isfinite(other)
     if both.sum() < 3:
         return None

@@ -37,7 +37,11 @@ def submit(request: Request, site: Path | None, dry_run: bool) -> int:
 
 
 def status(results: Path) -> int:
-    """Prints the jobs of a results folder that SLURM still has, then what the folder holds. Returns the engine's."""
+    """Prints the jobs of a results folder that SLURM still has, then what the folder holds. Returns the engine's.
+
+    Raises:
+        UserError: no job was submitted for the folder, or there is no SLURM.
+    """
     known = {path.stem for path in _jobs_folder(results).glob("[0-9]*.sh")}
     if not known:
         raise UserError(f"no job was submitted for {str(results)!r}; python -m cluster submit does that")
@@ -51,7 +55,11 @@ def status(results: Path) -> int:
 
 
 def prefetch(path: str) -> int:
-    """Brings the data and the models that a grid needs to this machine. Returns 0 if all are there."""
+    """Brings the data and the models that a grid needs to this machine. Returns 0 if all are there.
+
+    Raises:
+        UserError: the grid can't be used, or data or a model is not to be had.
+    """
     grid = load(path)
     if grid.corpus not in ("none", "synthetic"):
         release = Path(grid.corpus).expanduser()

@@ -125,7 +125,11 @@ def status(results: Path) -> int:
 
 
 def sync(results: Path, at_once: int, dry_run: bool) -> int:
-    """Sends the W&B runs of a results folder that have not arrived. Returns 0 if none is left."""
+    """Sends the W&B runs of a results folder that have not arrived. Returns 0 if none is left.
+
+    Raises:
+        UserError: no results folder, or no W&B key.
+    """
     from engine import sync as syncing
     from engine.wandb_rows import write_rows
 

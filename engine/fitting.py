@@ -109,7 +109,7 @@ class Fitting:
         """Takes one optimiser step.
 
         Returns:
-            Loss, gradient norm and learning rate; the first two stay on the device.
+            Loss, gradient norm and learning rate; the first two are on the device, of shape ().
 
         Raises:
             FloatingPointError: the loss of this step or one of the last `WINDOW` is not finite (names the step and

@@ -46,7 +46,7 @@ class CheckedWaves(Waves):
     """The same waves, each compared with its clip's hash: what is made of it is kept under that hash."""
 
     def arrays(self, clips: Sequence[Clip]) -> list[np.ndarray]:
-        """As `Waves.arrays`.
+        """(T,) float32 waves, as `Waves.arrays`.
 
         Raises:
             UserError: a clip's samples are not those that were prepared; names it.

@@ -136,7 +136,7 @@ def equal_counts(languages: int, trainings: int) -> Counts:
 
 
 def best_counts(correlation: float, r: Floats, languages: int, trainings: int) -> Counts:
-    """The division with the smallest median variance of a cell, with at most so many trainings."""
+    """The division with the smallest median variance of a cell r, (K,), with at most so many trainings."""
     equal = equal_counts(languages, trainings)
     pairs = languages * (languages - 1) // 2
     fewer = range(min(FEWEST_SEEDS, equal.cross), equal.cross)

@@ -128,7 +128,7 @@ class MaskedChannelNorm(nn.Module):
 
 
 def normalised(values_KT: torch.Tensor, valid_KT: torch.Tensor) -> torch.Tensor:
-    """Zero mean and unit variance for each clip over its own samples; 0 elsewhere.
+    """Zero mean and unit variance for each clip over its own samples, (K, T) -> (K, T); 0 elsewhere.
 
     Source: `Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm` of transformers (epsilon 1e-7 inside the root).
     """

@@ -196,7 +196,7 @@ class Task(Protocol):
         """One epoch over a stage's clips, in order; a function of its arguments alone."""
 
     def labels(self, network: Any, examples: Sequence[Example]) -> Mapping[str, "torch.Tensor"]:
-        """The examples' labels as tensors."""
+        """The examples' labels as tensors, (B, ...) each."""
 
     def loss(self, network: Any, batch: Batch) -> "torch.Tensor":
         """(B,) losses, one an example; each independent of the other examples of the batch."""

@@ -39,7 +39,7 @@ class Gender:
         return fingerprint(self.model.backbone)
 
     def check(self, clips: Sequence[Clip]) -> None:
-        """Both classes must be there."""
+        """Raises a `UserError` unless both classes are there."""
         if {clip.gender for clip in clips} != set(GENDERS):
             raise UserError(f"the test set of {clips[0].language!r} ({len(clips)} clips) has one gender only")
 

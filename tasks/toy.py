@@ -78,7 +78,7 @@ class Toy:
         """It has no test clips."""
 
     def network(self, setup: Setup) -> Setup:
-        """The setup stands for the network."""
+        """The setup stands for the network. Raises a RuntimeError for the languages of `fail`."""
         time.sleep(self.options.seconds)
         if setup.mixture.languages in {(code,) for code in self.options.fail}:
             raise RuntimeError(f"the toy was told to fail on {setup.mixture.languages[0]!r}")

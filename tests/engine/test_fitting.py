@@ -1,7 +1,7 @@
 """A training that is interrupted, that does not fit into memory, that runs ahead of itself: the same numbers."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -105,17 +105,22 @@ class NeverTooMuch:
 def test_a_batch_that_does_not_fit_is_halved_and_counts_as_before(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    train = Train(learning_rate=1e-3, batch_size=12, epochs=2)
-    roomy = gender_learner(train)
+    train, steps = Train(learning_rate=1e-3, batch_size=12, epochs=2), list[list[float]]()
+
+    def log(step: int, values: Mapping[str, Any]) -> None:
+        steps.append([float(values["loss"]), float(values["gradient_norm"])])
+
+    roomy = gender_learner(train, log)
     roomy.fit([CLIPS], seed=1)
     expected = probabilities(roomy)
-    tight = gender_learner(train)
+    tight = gender_learner(train, log)
     seen = NeverTooMuch(tight, 4, monkeypatch)
     fitted = tight.fit([CLIPS], seed=1)
     assert (fitted.steps, fitted.micro) == (2, 3)
     assert seen.sizes == [3] * 8
     assert "3 of 12 examples at once" in caplog.text
     assert np.allclose(expected, probabilities(tight), rtol=0, atol=1e-5)
+    assert np.allclose(steps[:2], steps[2:], rtol=1e-4), "AdamW hides a gradient of another size"
 
 
 def test_one_example_that_does_not_fit_fails(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,12 +76,38 @@ def test_non_finite_loss_stops_and_names_step_and_clips(monkeypatch: pytest.Monk
         one.fit([CLIPS], seed=1)
 
 
+def test_gradients_are_clipped() -> None:
+    """Gradients far below AdamW's epsilon, 1e-8, move next to nothing."""
+    moved = []
+    for clip in (0.0, 1e-12):
+        one = gender_learner(Train(learning_rate=1e-3, batch_size=4, gradient_clip=clip))
+        before = one.network.head.weight.detach().clone()
+        one.fit([CLIPS], seed=1)
+        moved.append(float((one.network.head.weight.detach() - before).abs().max()))
+    assert moved[0] > 1e-4
+    assert moved[1] < 1e-6
+
+
 def test_outputs_that_are_not_finite_are_no_scores() -> None:
     one = gender_learner(Train(batch_size=4))
     with torch.no_grad():
         one.network.head.weight.fill_(float("nan"))
     with pytest.raises(FloatingPointError, match="output 'probability' of the clip no/no-test"):
         one.evaluate(TESTS)
+
+
+def test_each_test_clip_has_its_own_outputs() -> None:
+    """Batches are of clips of like length; the outputs come back in the order of the clips."""
+    one = gender_learner(Train())
+    clips = TESTS["no"]
+    assert [clip.length for clip in clips] != sorted((clip.length for clip in clips), reverse=True)
+    together = one.evaluate({"no": clips})
+    alone = [one.evaluate({"no": (clip,)}) for clip in clips]
+    assert together is not None
+    assert together["no"].clips == clips
+    for output, single in zip(together["no"].outputs, alone, strict=True):
+        assert single is not None
+        assert np.allclose(output["embedding"], single["no"].outputs[0]["embedding"], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])

@@ -69,7 +69,8 @@ def test_failures_are_grouped_by_cause_with_one_example(tmp_path: Path) -> None:
     for number, trial in enumerate(trials[:4]):
         job.store.write_failure(trial, f"Traceback\nFloatingPointError: nan at step {number} of 'clip {number}'")
     job.store.write_failure(trials[4], "Traceback\nRuntimeError: CUDA out of memory")
-    _, _, failures, _ = status(tmp_path)
+    _, _, failures, missing = status(tmp_path)
+    assert missing == len(trials), "a failed trial is missing"
     assert [line.split(" (e.g.")[0] for line in failures] == [
         "4 failed: FloatingPointError: nan at step 0 of 'clip 0'",
         "1 failed: RuntimeError: CUDA out of memory",

@@ -101,6 +101,23 @@ def test_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path, monkeypa
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_who_reads_while_a_file_is_replaced_sees_the_old_one_whole(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_atomically(path, b"old and long")
+    with path.open("rb") as reader:
+        write_atomically(path, b"new")
+        assert reader.read() == b"old and long"
+    assert path.read_bytes() == b"new"
+
+
+def test_a_trial_is_there_only_with_all_its_languages(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert not store.has(TRIAL, ())
+    store.write(result())
+    assert store.has(TRIAL, ("ca", "no"))
+    assert not store.has(TRIAL, ("ca", "no", "zh-CN"))
+
+
 def test_a_result_forgets_earlier_failures(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.write_failure(TRIAL, "Traceback\nValueError: no such clip\n")

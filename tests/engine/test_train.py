@@ -16,7 +16,9 @@ from grids.errors import UserError
 from grids.grid import parse
 from grids.mixture import Trial
 from tasks import backbones
+from tasks.base import Setup
 from tasks.data.store import open_language
+from tasks.gender import Gender
 from tests.tasks.data.hostile import plain_release
 from tests.tasks.test_backbones import SMALL
 
@@ -168,6 +170,24 @@ def test_a_trial_is_the_same_in_a_fresh_and_a_warm_process_with_dropout(corpus: 
         path = one.store.kept_path("embeddings", item.trial, ".parquet")
         found.append(pq.read_table(path).to_pylist())
     assert found[0] == found[1] == found[2]
+
+
+def test_dropout_is_the_seeds_whatever_building_the_network_drew(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that P(i) and P(i+j), whose heads may differ in size, stay paired."""
+    job, drawn = make(corpus, tmp_path), []
+    mixture, build = job.grid.matrix_mixtures()[0], Gender.network
+    for seed, number in ((0, 0), (0, 7), (1, 0)):
+
+        def network(task: Gender, setup: Setup, number: int = number) -> Any:
+            torch.rand(number)
+            return build(task, setup)
+
+        monkeypatch.setattr(Gender, "network", network)
+        run_trial(job, Pending(Trial(mixture, seed), ("ca",)))
+        drawn.append(torch.rand(4).tolist())  # where the generator stands; the task has no dropout of its own
+    assert drawn[0] == drawn[1] != drawn[2]
 
 
 def test_a_trial_asked_to_stop_goes_on_where_it_was(

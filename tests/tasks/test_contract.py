@@ -229,6 +229,13 @@ def test_a_class_starts_from_the_same_row_in_every_mixture(name: str, clips: tup
         assert torch.equal(few.head.weight[number], many.head.weight[list(more).index(label)])
 
 
+@pytest.mark.parametrize("name", ["gender", "speaker/mhubert", "toy CTC"])
+def test_another_seed_starts_from_another_head(name: str, clips: tuple[Clip, ...]) -> None:
+    one, again, other = (make(name).network(Setup(Mixture(), clips, seed)).head.weight for seed in (3, 3, 4))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+
+
 def test_frozen_outputs_are_computed_once_a_clip(tmp_path: Path, clips: tuple[Clip, ...]) -> None:
     task = make("toy frozen encoder")
     computed: list[int] = TOYS["toy frozen encoder"].computed

@@ -30,6 +30,12 @@ def test_verification_by_hand() -> None:
     assert found.min_dcf[0.01] == pytest.approx(0.25)
 
 
+def test_a_false_accept_costs_as_its_prior_says() -> None:
+    # 1 of 100 others lies above both targets: accepting from 0.8 on misses none, so (1 - prior) * 1/100 / prior.
+    found = verification(np.arange(102) < 2, np.array([0.9, 0.8, 0.95, *np.zeros(99)]))
+    assert (found.min_dcf[0.01], found.min_dcf[0.05]) == (pytest.approx(0.99), pytest.approx(0.19))
+
+
 def test_ties_count_half_and_eer_is_interpolated() -> None:
     found = verification(np.array([True, False]), np.array([0.5, 0.5]))
     assert found.auc == 0.5

@@ -30,6 +30,7 @@ from tests.tasks.data.hostile import (
     speakers,
     write_language,
     write_table,
+    write_tone,
 )
 
 HOSTILE_CODES = ("no", "zh-CN", "cmn_hans_cn")
@@ -152,6 +153,16 @@ def test_a_changed_table_is_prepared_again(tmp_path: Path, cache: Path) -> None:
     assert after.shas["es"] == before.shas["es"]
     assert after.shas["ca"] != before.shas["ca"]
     assert {clip.gender for clip in open_language(after.folder, "ca").clips if clip.split == "train"} == {"female", ""}
+
+
+def test_another_recording_of_a_clip_is_other_data(tmp_path: Path, cache: Path) -> None:
+    one, same, other = (plain_release(tmp_path / name) for name in ("one", "same", "other"))
+    write_tone(tmp_path / "another.mp3", 0.6)
+    (tmp_path / "another.mp3").replace(other / "ca" / "clips" / "caf0_0.mp3")
+    shas = [prepare(str(release), ["ca", "es"], Data()).shas for release in (one, same, other)]
+    assert shas[0] == shas[1]
+    assert shas[0]["ca"] != shas[2]["ca"]
+    assert shas[0]["es"] == shas[2]["es"]
 
 
 def test_a_broken_clip_that_was_replaced_is_prepared_again(tmp_path: Path, cache: Path) -> None:
