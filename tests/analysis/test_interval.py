@@ -76,6 +76,14 @@ def test_errors_enter_as_one_minus_e(tmp_path):
     assert found.choice.failed == ()
 
 
+def test_scores_under_a_condition_are_no_part_of_the_curves(tmp_path):
+    frame = curve_rows(mean)
+    noisy = frame.assign(condition="noisy", value=0.1)
+    plain, both = (intervals([curve_folder(tmp_path / name, rows)])
+                   for name, rows in (("plain", frame), ("both", pd.concat([frame, noisy]))))  # fmt: skip
+    assert np.array_equal(plain.curves.values, both.curves.values)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"), [(["none"], "is no results folder"), (["empty"], "has no scores.parquet")]
 )

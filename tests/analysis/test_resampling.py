@@ -12,7 +12,16 @@ from analysis.baselines import family_test, language_interval, row_correlation, 
 from analysis.beside import BESIDE, Beside, evidence
 from analysis.cltm import main
 from analysis.matrix import from_values
-from analysis.resampling import linear, resample, rfd_floor, rfd_square, without
+from analysis.resampling import (
+    Linear,
+    asymmetry_floor,
+    asymmetry_square,
+    linear,
+    resample,
+    rfd_floor,
+    rfd_square,
+    without,
+)
 from analysis.summary import beside_text, summary
 from tests.analysis.factories import Folder, results, truth
 from tests.analysis.simulated import SeedNoise, matrix, simulate, spread, with_diagonal
@@ -44,6 +53,16 @@ def test_the_floor_of_rfd_is_the_formula_of_the_method():
     expected = np.sqrt(var0[m.off_diagonal].sum()) / m.n
     assert rfd_floor(linear(s, m.used, agnostic=True)) == pytest.approx(expected)
     assert evidence_of(m, "rfd").floor == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("other", "variance"), [(1, 0.0), (0, 1.0), (-1, 4.0)])
+def test_noise_that_two_directions_share_makes_no_asymmetry(other, variance):
+    parts = np.zeros((2, 2, 1))
+    parts[0, 1], parts[1, 0] = 0.1, 0.1 * other
+    one = Linear(np.ones((2, 2)), parts, ~np.eye(2, dtype=bool))
+    square = 1 + 0.01 * (1 + other**2) / 2
+    assert asymmetry_floor(one) == pytest.approx(np.sqrt(0.01 * variance / (square + 1)))
+    assert asymmetry_square(one) == pytest.approx(-0.01 * variance / (3 - square))
 
 
 def test_the_corrected_square_is_the_square_less_the_squared_errors():

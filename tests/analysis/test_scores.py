@@ -72,15 +72,16 @@ def test_languages_outside_the_grid_or_excluded_by_it_are_left_out(tmp_path):
     assert analysis.holes == ()
 
 
-def test_other_roles_and_conditions_are_no_part_of_the_matrix(tmp_path):
-    planted, how = truth(2), Folder()
+@pytest.mark.parametrize("grid", [{}, None, {"mode": "list"}])
+def test_other_roles_and_conditions_are_no_part_of_the_matrix(tmp_path, grid):
+    planted, how = truth(2), Folder(grid=grid)
     a, b = planted.codes
     further = [row(a, "zero", b, a, 0, 0.1, how), row("", "untouched", a, "", 0, 0.1, how),
                {**row(a, "base", a, "", 0, 0.1, how), "condition": "noisy"},
                {**row(a, "base", a, "", 0, 0.1, how), "metric": "eer", "primary": False}]  # fmt: skip
     frame = pd.concat([rows(planted, how), pd.DataFrame(further)])
     scores, _ = read(results(tmp_path, planted, how, frame))
-    assert scores.base[0].tolist() == [planted.base[0]] * 3
+    assert scores.base[scores.languages.index(a)].tolist() == [planted.base[0]] * 3
 
 
 def test_another_metric_can_be_asked_for(tmp_path):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from analysis.clusters import tree
 from analysis.graph import communities, edges, graph, pagerank, scaling
 from analysis.matrix_csv import read_matrix
-from analysis.replicates import MIN_SEEDS, Replicates, pseudo_values, replicates, weighted
+from analysis.replicates import MIN_SEEDS, Replicates, jackknife_se, pseudo_values, replicates, weighted
 from analysis.scores import RawMatrix, Scores
 from analysis.spectrum import spectrum
 from analysis.structure import Structure, adjusted, complete_subset, decompose, similarity, structure
@@ -149,6 +149,12 @@ def test_pseudo_values_take_noise_out_of_a_square_exactly():
     full = draws.mean() ** 2
     left_out = np.array([np.delete(draws, i).mean() ** 2 for i in range(9)])
     assert pseudo_values(full, left_out).mean() == pytest.approx(full - draws.var(ddof=1) / 9)
+
+
+def test_the_jackknife_error_of_a_mean_is_its_standard_error():
+    draws = np.random.default_rng(4).normal(3, 1, 9)
+    left_out = np.array([np.delete(draws, i).mean() for i in range(9)])
+    assert jackknife_se(left_out) == pytest.approx(draws.std(ddof=1) / 3)
 
 
 def score_coverage(kind: str, seeds: int, repeats: int, n: int = 12) -> tuple[float, float, float]:

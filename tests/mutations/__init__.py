@@ -1,6 +1,6 @@
 """Does a test fail if the code is wrong? The code is broken on purpose, in one place at a time.
 
-    python -m tests.mutations                 # every mutation, some minutes
+    python -m tests.mutations                 # every mutation: half an hour on two cores, less with -n
     python -m tests.mutations -n 4            # four at once
     python -m tests.mutations 3 "seed ignored in drawing"   # some of them, by number or name
 

@@ -147,7 +147,7 @@ MUTATIONS = (
     Mutation(
         "jackknife's factor dropped", "analysis/replicates.py",
         "np.sqrt((count - 1) / count * (", "np.sqrt(1 / count * (",
-        "intervals of aggregates far too narrow", ("tests/analysis/test_resampling.py",),
+        "intervals of aggregates far too narrow", ("tests/analysis/test_structure.py",),
     ),
     Mutation(
         "noise floor of the asymmetry without covariance", "analysis/resampling.py",
