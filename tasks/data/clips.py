@@ -51,6 +51,7 @@ class Needs:
         test_gender: test and dev clips need a gender.
         sentence: clips need a sentence that is not empty.
         speaker: clips need a speaker.
+        cohort: scoring needs what the network makes of its training clips too.
     """
 
     audio: bool = True
@@ -58,3 +59,4 @@ class Needs:
     test_gender: bool = False
     sentence: bool = False
     speaker: bool = False
+    cohort: bool = False
