@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 TASKS = {
     "gender": "tasks.gender:Gender",
     "speaker/mhubert": "tasks.speaker.mhubert:SpeakerIdentification",
+    "speaker/mhubert_validated": "tasks.speaker.mhubert_validated:ValidatedIdentification",
     "toy": "tasks.toy:Toy",
 }
 

@@ -152,7 +152,7 @@ class Scored:
     """
 
     scores: tuple[Score, ...]
-    predictions: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    predictions: Mapping[str, Sequence[Any] | np.ndarray] = field(default_factory=dict)
 
 
 class Task(Protocol):

@@ -55,9 +55,13 @@ class Det:
         return float(rate), float(self.thresholds[nearest])
 
     def min_dcf(self, prior: float) -> float:
-        """Smallest detection cost with unit costs over that of a system that knows the prior of a same-speaker pair
-        alone. Source: VoxSRC evaluation plans.
-        """  # fmt: skip
+        """Smallest detection cost with unit costs, over that of accepting all or nothing.
+
+        Args:
+            prior: probability of a same-speaker pair.
+
+        Source: VoxSRC evaluation plans.
+        """
         cost = prior * self.miss + (1 - prior) * self.false_accept
         return float(cost.min() / min(prior, 1 - prior))
 
