@@ -151,14 +151,14 @@ class Fitting:
 
     def state(self) -> dict[str, Any]:
         """Everything that the rest of the training depends on, as plain values and tensors; the same on every rank."""
-        generators: list[Any] = [_generators()]
+        drawn: list[Any] = [generators()]
         if self._world.size > 1:
-            generators = [None] * self._world.size
-            distributed.all_gather_object(generators, _generators())
+            drawn = [None] * self._world.size
+            distributed.all_gather_object(drawn, generators())
         return {
             "step": self.step, "micro": self.micro, "network": self._network.state_dict(),
             "optimiser": self._optimiser.state_dict(), "schedule": self._schedule.state_dict(),
-            "scaler": self._scaler.state_dict(), "overflows": self._overflows, "generators": generators,
+            "scaler": self._scaler.state_dict(), "overflows": self._overflows, "generators": drawn,
         }  # fmt: skip
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -169,7 +169,7 @@ class Fitting:
         self._schedule.load_state_dict(state["schedule"])
         self._scaler.load_state_dict(state["scaler"])
         self._overflows.copy_(state["overflows"])
-        _set_generators(state["generators"][self._world.rank])
+        set_generators(state["generators"][self._world.rank])
 
     def _backward(self, share: Share) -> torch.Tensor:
         """Adds the gradients of a share, in parts if need be; returns its part of the mean loss."""
@@ -249,7 +249,7 @@ def _raise(bad: Looked) -> None:
     raise FloatingPointError(f"the loss is {bad.loss.item()} at step {bad.step}, on the clips {names}")
 
 
-def _generators() -> dict[str, Any]:
+def generators() -> dict[str, Any]:
     """The states of the global generators, which dropout and masking use, as plain values and tensors."""
     name, keys, *rest = np.random.get_state(legacy=True)
     numpy_state = (name, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest)
@@ -257,7 +257,7 @@ def _generators() -> dict[str, Any]:
     return {"python": random.getstate(), "numpy": numpy_state, "torch": torch.get_rng_state(), "cuda": cuda}
 
 
-def _set_generators(states: Mapping[str, Any]) -> None:
+def set_generators(states: Mapping[str, Any]) -> None:
     """The way back."""
     random.setstate(states["python"])
     name, keys, *rest = states["numpy"]

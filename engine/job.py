@@ -19,7 +19,7 @@ from typing import Any, Literal
 import tomli_w
 
 from engine.store import Store
-from grids.errors import UserError
+from grids.errors import UserError, unknown
 from grids.files import write_atomically
 from grids.grid import Grid, Train, load
 from tasks import make_task
@@ -103,6 +103,8 @@ def make_job(grid: Grid, results: Path, progress: Progress | None = None) -> Job
     task = make_task(grid)
     weights_sha = task.weights_sha()
     train = replace(task.train, **grid.train)
+    if train.select_by and train.select_by not in (names := [metric.name for metric in task.metrics]):
+        raise unknown("metric", train.select_by, names)
     config = {
         "task": grid.task,
         "options": asdict(task.options),
@@ -118,7 +120,7 @@ def make_job(grid: Grid, results: Path, progress: Progress | None = None) -> Job
 
         prepared = prepare(grid.corpus, grid.all_languages(), grid.data, progress)
         corpus, shas = prepared.folder, {code: prepared.shas[code] for code in grid.all_languages()}
-        _check_blocks(grid, task, corpus)
+        _check_blocks(grid, task, corpus, train)
     return Job(
         grid=grid,
         train=train,
@@ -139,11 +141,11 @@ def _backbone(grid: Grid) -> str:
     return str(resolve(grid.model.backbone))
 
 
-def _check_blocks(grid: Grid, task: Task, corpus: Path) -> None:
+def _check_blocks(grid: Grid, task: Task, corpus: Path, train: Train) -> None:
     """Draws the largest block of each language and takes each test set, so that what cannot work fails before a run.
 
     Raises:
-        UserError: a language cannot fill its blocks, or has no test clips; a mixture has too few languages.
+        UserError: a language cannot fill its blocks, or has no test or dev clips; a mixture has too few languages.
     """
     from tasks.data.blocks import draw_block, held_out
     from tasks.data.store import open_language
@@ -162,6 +164,8 @@ def _check_blocks(grid: Grid, task: Task, corpus: Path) -> None:
         clips = open_language(corpus, code).clips
         if code in largest:
             draw_block(clips, task.needs, largest[code], grid.clips_per_speaker, None)
+            if train.select_by:
+                task.check(held_out(clips, task.needs, "dev", grid.max_test_clips))
         if code in scored:
             task.check(held_out(clips, task.needs, "test", grid.max_test_clips))
 

@@ -8,8 +8,9 @@ together ahead of the step, in a thread of their own.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, islice, pairwise
+from statistics import fmean
 from typing import Any, Literal
 
 import numpy as np
@@ -17,8 +18,9 @@ import torch
 from torch import distributed, nn
 
 from engine.checkpoints import Checkpoints, PausedError
-from engine.fitting import Fitting, Log, Share, World
+from engine.fitting import Fitting, Log, Share, World, generators, set_generators
 from engine.inputs import Inputs, ahead, collate, length_batches
+from engine.selection import Selection
 from grids.grid import Train
 from tasks.base import Batch, Example, Output, Task, Tests
 from tasks.data.clips import Clip
@@ -34,10 +36,12 @@ class Fitted:
     Attributes:
         steps: optimiser steps, those before an interruption included.
         micro: examples at once, if a batch did not fit into memory; 0 if it did.
+        selected: the step whose network was kept, with validation; 0 without.
     """
 
     steps: int
     micro: int = 0
+    selected: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +68,20 @@ class Learner:
     evaluation_seconds: float
     log: Log
 
-    def fit(self, stages: Sequence[Sequence[Clip]], seed: int, checkpoints: Checkpoints | None = None) -> Fitted:
+    def fit(
+        self,
+        stages: Sequence[Sequence[Clip]],
+        seed: int,
+        checkpoints: Checkpoints | None = None,
+        dev: Mapping[str, Sequence[Clip]] | None = None,
+    ) -> Fitted:
         """Trains on the stages in order, from where a kept state ends.
+
+        Args:
+            stages: clips, a stage each.
+            seed: the trial's.
+            checkpoints: where states are kept.
+            dev: language -> clips that `Train.select_by` is measured on.
 
         Raises:
             FloatingPointError: the loss is not finite (names the step and the clips), or the gradient.
@@ -79,19 +95,34 @@ class Learner:
         fitting = Fitting(
             self.task, self.network, self.train, steps, self.device, self.world, self._autocast, self._training_batch
         )
+        selection = self._selection(stages, lengths, seed) if self.train.select_by else None
         if checkpoints and (state := checkpoints.load()):
             fitting.load_state(state)
+            if selection:
+                selection.load_state(state["selection"])
         batches = (batch for c, length in zip(stages, lengths, strict=True) for batch in self._batches(c, seed, length))
         for share in ahead(islice(batches, fitting.step, None), self._share):
             values = fitting.advance(share)
+            if selection and fitting.step in selection.ends:
+                assert dev, "validation needs dev clips"
+                fitting.look()  # no score of a training that has failed
+                value = values[f"dev_{self.train.select_by}"] = self._dev_score(dev, stages)
+                selection.offer(fitting.step, value, self.network)
             self.log(fitting.step, values)
             if checkpoints and fitting.step < steps:
-                self._leave_state(fitting, checkpoints)
-        return Fitted(fitting.step, fitting.micro)
+                self._leave_state(fitting, checkpoints, selection)
+        if not selection:
+            return Fitted(fitting.step, fitting.micro)
+        selection.put_back(self.network)
+        return Fitted(fitting.step, fitting.micro, selection.step)
 
     @torch.no_grad()
-    def evaluate(self, tests: Mapping[str, Sequence[Clip]]) -> dict[str, Tests] | None:
+    def evaluate(self, tests: Mapping[str, Sequence[Clip]], training: Sequence[Clip] = ()) -> dict[str, Tests] | None:
         """Computes the outputs of every test clip, in batches of like length dealt out to the workers.
+
+        Args:
+            tests: language -> clips.
+            training: the clips that the network learnt from; the cohort, if the task needs one.
 
         Returns:
             Language -> test set with outputs, on rank 0; None on the others.
@@ -101,17 +132,37 @@ class Learner:
         """
         if isinstance(self.network, nn.Module):
             self.network.eval()
-        gathered = {}
-        for language, clips in tests.items():
-            outputs = self._own_outputs(clips)
-            shards: list[Any] = [outputs]
-            if self.world.size > 1:
-                shards = [None] * self.world.size
-                distributed.gather_object(outputs, shards if self.world.rank == 0 else None)
-            if self.world.rank == 0:
-                merged = {number: output for shard in shards for number, output in shard.items()}
-                gathered[language] = Tests(tuple(clips), tuple(merged[n] for n in range(len(clips))))
-        return gathered if self.world.rank == 0 else None
+        cohort = self._gathered(training) if self.task.needs.cohort and training else None
+        found = {language: self._gathered(clips) for language, clips in tests.items()}
+        if self.world.rank:
+            return None
+        return {language: replace(test, cohort=cohort) for language, test in found.items() if test}
+
+    def _gathered(self, clips: Sequence[Clip]) -> Tests | None:
+        """The clips with their outputs from all workers, on rank 0; None on the others."""
+        outputs = self._own_outputs(clips)
+        shards: list[Any] = [outputs]
+        if self.world.size > 1:
+            shards = [None] * self.world.size
+            distributed.gather_object(outputs, shards if self.world.rank == 0 else None)
+        if self.world.rank:
+            return None
+        merged = {number: output for shard in shards for number, output in shard.items()}
+        return Tests(tuple(clips), tuple(merged[n] for n in range(len(clips))))
+
+    def _dev_score(self, dev: Mapping[str, Sequence[Clip]], stages: Sequence[Sequence[Clip]]) -> float:
+        """The mean over languages of `Train.select_by`, on every rank; the training draws as if nobody had looked."""
+        drawn = generators()
+        tests = self.evaluate(dev, [clip for stage in stages for clip in stage])
+        value: list[float] = [0.0]
+        if tests is not None:
+            scores = self.task.score(self.network, tests).scores
+            value = [fmean(s.value for s in scores if s.metric == self.train.select_by and not s.condition)]
+        if self.world.size > 1:
+            distributed.broadcast_object_list(value)
+        self.network.train()
+        set_generators(drawn)
+        return value[0]
 
     def _own_outputs(self, clips: Sequence[Clip]) -> dict[int, Output]:
         """Number of each clip that is this worker's -> its outputs."""
@@ -146,6 +197,13 @@ class Learner:
             return [end - start for start, end in pairwise([0, *ends])]
         return [self.train.epochs * -(-count // self.train.batch_size) for count in counts]
 
+    def _selection(self, stages: Sequence[Sequence[Clip]], lengths: Sequence[int], seed: int) -> Selection:
+        """Nothing selected yet, among the ends of the last stage's epochs; the last step counts as one."""
+        metric = next(metric for metric in self.task.metrics if metric.name == self.train.select_by)
+        epoch = -(-len(self.task.examples(self.network, stages[-1], seed, 0)) // self.train.batch_size)
+        steps = sum(lengths)
+        return Selection(metric, {*range(steps - lengths[-1] + epoch, steps, epoch), steps})
+
     def _batches(self, clips: Sequence[Clip], seed: int, steps: int) -> Iterator[Sequence[Example]]:
         """So many global batches, epoch after epoch."""
         done = epoch = 0
@@ -177,7 +235,7 @@ class Learner:
             batch = Batch(batch.values.pin_memory(), batch.lengths.pin_memory())
         return batch.to(self.device)
 
-    def _leave_state(self, fitting: Fitting, checkpoints: Checkpoints) -> None:
+    def _leave_state(self, fitting: Fitting, checkpoints: Checkpoints, selection: Selection | None) -> None:
         """Keeps the state when that is due, by the clock of rank 0.
 
         Raises:
@@ -192,6 +250,8 @@ class Learner:
             return
         fitting.look()  # no state of a training that has failed
         state = fitting.state()
+        if selection:
+            state["selection"] = selection.state()
         if self.world.rank == 0:
             checkpoints.save(state)
         if due[0] == "pause":

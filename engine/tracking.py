@@ -41,7 +41,7 @@ class Tracker:
         """Adds a step's values to the history."""
         from engine.fitting import WINDOW
 
-        if step > 1 and step % self._every:
+        if step > 1 and step % self._every and not any(name.startswith("dev_") for name in values):
             return
         kept, (before, then), now = dict(values), self._mark, time.monotonic()
         if step - before >= WINDOW:  # of fewer steps, the device may still have all to do
@@ -142,7 +142,7 @@ def _finish(run: Any, result: Result | None) -> None:
         for score in result.scores:
             name = "/".join(part for part in (score.metric, score.language, score.condition) if part)
             run.summary[name] = score.value
-            run.summary[f"n_test/{score.language}"] = score.n_test
+            run.summary["/".join(part for part in ("n_test", score.language, score.condition) if part)] = score.n_test
         last = result.passes[-1]
         run.summary.update({f"seconds/{phase}": seconds for phase, seconds in last.seconds.items()})
         run.summary.update(

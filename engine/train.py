@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -43,10 +43,12 @@ class TrialData:
     Attributes:
         stages: training clips, a stage each.
         tests: language -> its test set.
+        dev: language of the mixture -> its dev set, if the training is validated.
     """
 
     stages: tuple[tuple[Clip, ...], ...]
     tests: Mapping[str, tuple[Clip, ...]]
+    dev: Mapping[str, tuple[Clip, ...]] = field(default_factory=dict)
 
     @property
     def training(self) -> tuple[Clip, ...]:
@@ -115,11 +117,12 @@ def run_trial(
     with clock.phase("train"):
         try:
             states = _checkpoints(job, trial, numerics, asked_to_stop)
-            fitted = Fitted(0) if pending.how == "checkpoint" else learner.fit(data.stages, trial.seed, states)
+            trained = pending.how == "checkpoint"
+            fitted = Fitted(0) if trained else learner.fit(data.stages, trial.seed, states, data.dev)
         except PausedError:
             return None
     with clock.phase("evaluate"):
-        tests = learner.evaluate(data.tests)
+        tests = learner.evaluate(data.tests, data.training)
         scored = None if tests is None else task.score(network, tests)
     if tests is None or scored is None:
         return None
@@ -131,7 +134,7 @@ def run_trial(
         languages=tuple(sorted({score.language for score in scored.scores})),
         seconds=clock.seconds,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        numerics={**numerics, "micro_batch": fitted.micro} if fitted.micro else numerics,
+        numerics={**numerics, **_found(fitted)},
         code_version=job.code_version,
         started=started.isoformat(timespec="seconds"),
         peak_bytes=torch.cuda.max_memory_reserved(device) if device.type == "cuda" else 0,
@@ -143,7 +146,7 @@ def run_trial(
 
 
 def trial_data(job: Job, task: Task, mixture: Mixture, seed: int, languages: Sequence[str]) -> TrialData:
-    """Draws a trial's blocks and takes its test sets.
+    """Draws a trial's blocks and takes its test and dev sets.
 
     Raises:
         UserError: a language cannot fill its block, has no test clips, or is not what the job was made with.
@@ -165,7 +168,11 @@ def trial_data(job: Job, task: Task, mixture: Mixture, seed: int, languages: Seq
         )
         for stage in mixture.stages
     )
-    return TrialData(stages, {c: held_out(clips[c], task.needs, "test", grid.max_test_clips) for c in languages})
+    tests = {code: held_out(clips[code], task.needs, "test", grid.max_test_clips) for code in languages}
+    validated = mixture.languages if job.train.select_by else ()
+    return TrialData(
+        stages, tests, {code: held_out(clips[code], task.needs, "dev", grid.max_test_clips) for code in validated}
+    )
 
 
 def _checkpoints(job: Job, trial: Trial, numerics: Mapping[str, Any], asked_to_stop: Callable[[], bool]) -> Checkpoints:
@@ -216,6 +223,12 @@ def _seed_everything(seed: int, world: World) -> None:
     random.seed(number)
     np.random.seed(number % 2**32)
     torch.manual_seed(number % 2**63)
+
+
+def _found(fitted: Fitted) -> dict[str, int]:
+    """What was found out in training: the batch that fits into memory, the step that validation kept."""
+    found = {"micro_batch": fitted.micro, "selected_step": fitted.selected}
+    return {name: value for name, value in found.items() if value}
 
 
 def _numerics(job: Job, world: World) -> dict[str, Any]:

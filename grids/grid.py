@@ -64,6 +64,8 @@ class Train:
         gradient_clip: largest norm of the gradient; 0 switches clipping off.
         warmup: share of the steps in which the learning rate rises linearly from 0.
         schedule: after the warm-up the learning rate stays "constant", or falls "linear"-ly to 0.
+        select_by: a metric of the task. The dev sets of the mixture's languages are scored after every epoch of the
+            last stage; the best epoch is the result, the earlier one of equal ones. "": no validation, the last state.
     """
 
     learning_rate: float = 1e-5
@@ -76,6 +78,7 @@ class Train:
     gradient_clip: float = 1.0
     warmup: float = 0.0
     schedule: Literal["constant", "linear"] = "constant"
+    select_by: str = ""
 
     def __post_init__(self) -> None:
         _require(self.learning_rate > 0, f"learning_rate in [train] is {self.learning_rate}; allowed: > 0")

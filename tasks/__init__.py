@@ -18,6 +18,7 @@ TASKS = {
     "gender": "tasks.gender:Gender",
     "lid": "tasks.lid:Language",
     "speaker/mhubert": "tasks.speaker.mhubert:SpeakerIdentification",
+    "speaker/mhubert_validated": "tasks.speaker.mhubert_validated:ValidatedIdentification",
     "speaker/speech_llm": "tasks.speaker.speech_llm:SpeechLLM",
     "speaker/untrained": "tasks.speaker.untrained:Untrained",
     "toy": "tasks.toy:Toy",

@@ -130,10 +130,12 @@ class Tests:
     Attributes:
         clips: the clips, in the order of the prepared store.
         outputs: one mapping of names to arrays a clip, in the same order.
+        cohort: the training clips likewise, where `Needs.cohort` asks for them and there are any.
     """
 
     clips: tuple[Clip, ...]
     outputs: tuple[Output, ...]
+    cohort: "Tests | None" = None
 
     def stack(self, name: str) -> np.ndarray:
         """The outputs of that name as one array, (N, ...)."""
@@ -150,7 +152,7 @@ class Scored:
     """
 
     scores: tuple[Score, ...]
-    predictions: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    predictions: Mapping[str, Sequence[Any] | np.ndarray] = field(default_factory=dict)
 
 
 class Task(Protocol):

@@ -52,6 +52,7 @@ class Needs:
         sentence: clips need a sentence that is not empty.
         speaker: clips need a speaker.
         languages: fewest languages of a mixture.
+        cohort: scoring needs what the network makes of its training clips too.
     """
 
     audio: bool = True
@@ -60,3 +61,4 @@ class Needs:
     sentence: bool = False
     speaker: bool = False
     languages: int = 0
+    cohort: bool = False

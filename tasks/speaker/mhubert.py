@@ -18,12 +18,12 @@ from tasks.backbones import Encoder, fingerprint, load, masked_mean
 from tasks.base import Batch, Example, Output, Scored, Setup, Tests
 from tasks.data.clips import Clip, Needs
 from tasks.examples import linear_head, shuffled
-from tasks.speaker.verification import METRICS, draw_pairs, score_embeddings
+from tasks.speaker.verification import METRICS, CosineOptions, pairs_of, score_embeddings, speaker_needs
 
 
 @dataclass(frozen=True)
-class IdentificationOptions:
-    """Options of the system.
+class IdentificationOptions(CosineOptions):
+    """Options of the system, beside those of the scoring.
 
     Attributes:
         layers: number of last hidden layers whose mean is the embedding.
@@ -32,6 +32,7 @@ class IdentificationOptions:
     layers: int = 4
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.layers < 1:
             raise UserError(f"layers in [options] is {self.layers}; allowed: >= 1")
 
@@ -63,10 +64,14 @@ class SpeakerIdentification:
     Options: ClassVar = IdentificationOptions
     train: ClassVar = Train(learning_rate=1e-5, weight_decay=0.0, epochs=1, batch_size=1)
     metrics: ClassVar = METRICS
-    needs: ClassVar = Needs(test_gender=True, speaker=True)
 
     def __init__(self, options: IdentificationOptions, model: Model) -> None:
         self.options, self.model = options, model
+
+    @property
+    def needs(self) -> Needs:
+        """Speakers; of test clips the genders too, in which pairs are drawn."""
+        return speaker_needs(self.options)
 
     def weights_sha(self) -> str:
         """The backbone's."""
@@ -74,7 +79,7 @@ class SpeakerIdentification:
 
     def check(self, clips: Sequence[Clip]) -> None:
         """The test set must give pairs of both kinds."""
-        draw_pairs(clips)
+        pairs_of(clips, self.options, alone=True)
 
     def network(self, setup: Setup) -> SpeakerClassifier:
         """The backbone with one new row a speaker of the mixture."""
@@ -101,5 +106,5 @@ class SpeakerIdentification:
         return [{"embedding": row} for row in network.embed(batch, self.options.layers).float().cpu().numpy()]
 
     def score(self, network: SpeakerClassifier, tests: Mapping[str, Tests]) -> Scored:
-        """AUC, EER, minDCF a language."""
-        return score_embeddings(tests)
+        """`METRICS` of each language."""
+        return score_embeddings(tests, options=self.options)

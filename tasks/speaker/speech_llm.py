@@ -20,13 +20,21 @@ from tasks.base import Batch, Example, Frozen, Output, Scored, Setup, Tests
 from tasks.data.clips import Clip, Needs
 from tasks.examples import keyed
 from tasks.speaker.pairs import training_pairs
-from tasks.speaker.verification import METRICS, Pairs, cosine_scores, draw_pairs, score_embeddings
+from tasks.speaker.verification import (
+    METRICS,
+    PairOptions,
+    Pairs,
+    cosine_scores,
+    pairs_of,
+    score_embeddings,
+    speaker_needs,
+)
 
 PAIRS_AT_ONCE = 4096  # bounds the memory of a scoring step: 270 MB of features at 4096 dimensions
 
 
 @dataclass(frozen=True)
-class SpeechLLMOptions:
+class SpeechLLMOptions(PairOptions):
     """Options of the system.
 
     Attributes:
@@ -77,11 +85,15 @@ class SpeechLLM:
     Options: ClassVar = SpeechLLMOptions
     train: ClassVar = Train(learning_rate=1e-3, weight_decay=0.01, epochs=20, batch_size=32)
     metrics: ClassVar = METRICS
-    needs: ClassVar = Needs(test_gender=True, speaker=True)
 
     def __init__(self, options: SpeechLLMOptions, model: Model) -> None:
         self.options, self.model = options, model
         self.llm = AudioLLM(model.backbone, options.layer, options.prompt)
+
+    @property
+    def needs(self) -> Needs:
+        """A speaker; for drawn pairs a gender."""
+        return speaker_needs(self.options)
 
     def weights_sha(self) -> str:
         """The LLM's, its tokenizer and chat template included."""
@@ -90,7 +102,7 @@ class SpeechLLM:
 
     def check(self, clips: Sequence[Clip]) -> None:
         """The test set must give pairs of both kinds."""
-        draw_pairs(clips)
+        pairs_of(clips, self.options, alone=True)
 
     def network(self, setup: Setup) -> PairClassifier:
         """The classifier alone; its first weights depend on the seed alone."""
@@ -126,4 +138,4 @@ class SpeechLLM:
 
     def score(self, network: PairClassifier, tests: Mapping[str, Tests]) -> Scored:
         """AUC, EER, minDCF a language, from the classifier's probabilities."""
-        return score_embeddings(tests, network.similarity)
+        return score_embeddings(tests, network.similarity, self.options)

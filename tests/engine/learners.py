@@ -10,7 +10,8 @@ from engine.fitting import World
 from engine.learner import Learner
 from grids.grid import Model, Train
 from grids.mixture import Mixture
-from tasks.base import Setup
+from tasks.base import Setup, Task
+from tasks.data.clips import Clip
 from tasks.gender import Gender, GenderOptions
 from tests.tasks.waves import MadeWaves, make_clips
 
@@ -20,8 +21,12 @@ TESTS = {"no": make_clips("no", "test"), "zh-CN": make_clips("zh-CN", "test", sp
 
 def gender_learner(train: Train, log: Any = lambda step, values: None, backbone: str = "tiny") -> Learner:
     """The gender task on the tiny encoder."""
-    task = Gender(GenderOptions(), Model(backbone=backbone))
-    network = task.network(Setup(Mixture.of({"no": 12}), CLIPS, 1))
+    return learner_of(Gender(GenderOptions(), Model(backbone=backbone)), CLIPS, train, log)
+
+
+def learner_of(task: Task, clips: tuple[Clip, ...], train: Train, log: Any = lambda step, values: None) -> Learner:
+    """A task with a new network for these clips."""
+    network = task.network(Setup(Mixture.of({"no": len(clips)}), clips, 1))
     return Learner(task, network, MadeWaves(), train, torch.device("cpu"), World.current(), 4.0, log)
 
 

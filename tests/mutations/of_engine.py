@@ -46,7 +46,7 @@ MUTATIONS = (
     ),
     Mutation(
         "dropout off in training", "engine/learner.py",
-        "        self.network.train()", "        self.network.eval()",
+        "        self.network.train()\n        fitting", "        self.network.eval()\n        fitting",
         "dropout does nothing", ("tests/engine/test_fitting.py",),
     ),
     Mutation(
@@ -81,7 +81,7 @@ MUTATIONS = (
     ),
     Mutation(
         "state without generators", "engine/fitting.py",
-        '        _set_generators(state["generators"][self._world.rank])', "",
+        '        set_generators(state["generators"][self._world.rank])', "",
         "dropout after a pause is another", ("tests/engine/test_fitting.py",),
     ),
     Mutation(

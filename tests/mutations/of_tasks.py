@@ -152,8 +152,8 @@ MUTATIONS = (
     ),
     Mutation(
         "EER at the nearest point", "tasks/metrics.py",
-        "eer = brentq(lambda x: 1 - x - np.interp(x, accept, hit), 0.0, 1.0)",
-        "eer = accept[np.argmin(np.abs(1 - hit - accept))]",
+        "return float(rate), float(self.thresholds[nearest])",
+        "return float(self.false_accept[nearest]), float(self.thresholds[nearest])",
         "EER jumps between points of the curve", ("tests/tasks/test_metrics.py",),
     ),
     Mutation(
@@ -163,7 +163,7 @@ MUTATIONS = (
     ),
     Mutation(
         "minDCF with costs exchanged", "tasks/metrics.py",
-        "prior * (1 - hit) + (1 - prior) * accept", "(1 - prior) * (1 - hit) + prior * accept",
+        "prior * self.miss + (1 - prior) * self.false_accept", "(1 - prior) * self.miss + prior * self.false_accept",
         "misses count as false accepts", ("tests/tasks/test_metrics.py",),
     ),
     Mutation(

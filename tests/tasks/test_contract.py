@@ -28,6 +28,7 @@ FAST = {
     "gender": Train(learning_rate=3e-3, epochs=25, batch_size=4),
     "lid": Train(learning_rate=3e-3, epochs=25, batch_size=4),
     "speaker/mhubert": Train(learning_rate=3e-3, epochs=25, batch_size=4),
+    "speaker/mhubert_validated": Train(learning_rate=3e-3, epochs=25, batch_size=4),
 }
 CODES = ("no", "zh-CN")
 NOTHING_TO_TRAIN = {"speaker/untrained", "toy", "toy retrieval"}
@@ -135,16 +136,7 @@ def test_outputs_do_not_depend_on_the_batch(
     assert equal(outputs_of(alone.evaluate(tests)), outputs_of(together.evaluate(tests)), tolerance=1e-5)
 
 
-# Its score says which pairs were drawn, even untrained.
-FEW_PAIRS = pytest.mark.xfail(
-    strict=True,
-    reason="draw_pairs: which different-speaker pairs of a small test set depends on the order of its clips",
-)
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=FEW_PAIRS if name == "speaker/speech_llm" else ()) for name in NAMES]
-)
+@pytest.mark.parametrize("name", NAMES)
 def test_shuffled_test_set_scores_the_same(
     name: str, clips: tuple[Clip, ...], tests: dict[str, tuple[Clip, ...]]
 ) -> None:

@@ -16,7 +16,7 @@ from tests.tasks.waves import MadeWaves, make_clips
 @pytest.mark.parametrize("layers", [1, 2])
 def test_an_embedding_is_of_the_last_layers_and_of_length_1(layers: int) -> None:
     clips = make_clips("no", "test", speakers=2, clips_each=1)
-    task = SpeakerIdentification(IdentificationOptions(layers), Model(backbone="tiny"))
+    task = SpeakerIdentification(IdentificationOptions(layers=layers), Model(backbone="tiny"))
     network = task.network(Setup(Mixture(), clips, 0)).eval()
     waves = [torch.from_numpy(wave) for wave in MadeWaves().arrays(clips)]
     batch = Batch(torch.nn.utils.rnn.pad_sequence(waves, batch_first=True), torch.tensor([len(w) for w in waves]))

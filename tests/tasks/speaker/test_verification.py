@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from grids.errors import UserError
+from tasks import metrics
 from tasks.base import Tests
 from tasks.data.clips import Clip
 from tasks.speaker import verification
@@ -78,5 +79,36 @@ def test_cosine_in_blocks_is_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> N
 def test_scores_say_how_many_pairs_they_rest_on() -> None:
     outputs = tuple({"embedding": row} for row in np.random.default_rng(0).normal(size=(len(CLIPS), 5)))
     scored = score_embeddings({"no": Tests(CLIPS, outputs)})
-    assert {score.n_test for score in scored.scores} == {300}
+    assert {score.n_test for score in scored.scores if not score.condition} == {300}
     assert {len(column) for column in scored.predictions.values()} == {300}
+
+
+def test_scores_split_by_gender_and_pairs_are_labelled() -> None:
+    embeddings = np.eye(10)[[int(clip.speaker.rsplit("-", 1)[1]) for clip in CLIPS]]
+    male = np.array([clip.gender == "male" for clip in CLIPS])
+    embeddings[male] = np.random.default_rng(0).normal(size=(male.sum(), 10))  # known are the women alone
+    scored = score_embeddings({"no": Tests(CLIPS, tuple({"embedding": row} for row in embeddings))})
+    auc = {s.condition: (s.value, s.n_test) for s in scored.scores if s.metric == "auc"}
+    assert auc["female"] == (1.0, 150)
+    assert auc["male"][0] < 0.8
+    assert auc["male"][0] < auc[""][0] < 1.0
+    assert set(auc) == {"", "female", "male"}
+    sides = [{clip.gender for clip in CLIPS if clip.name in pair}
+             for pair in zip(scored.predictions["left"], scored.predictions["right"], strict=True)]  # fmt: skip
+    assert [{gender} for gender in scored.predictions["gender"]] == sides
+
+
+def test_a_condition_without_pairs_of_both_kinds_has_no_score() -> None:
+    lonely = tuple(clip for clip in CLIPS if clip.gender == "female") + tuple(
+        clip for clip in CLIPS if clip.speaker == "no-test-1"
+    )
+    outputs = tuple({"embedding": row} for row in np.random.default_rng(0).normal(size=(len(lonely), 5)))
+    assert {score.condition for score in score_embeddings({"no": Tests(lonely, outputs)}).scores} == {"", "female"}
+
+
+def test_the_threshold_and_the_hash_of_the_list_go_with_the_predictions() -> None:
+    outputs = tuple({"embedding": row} for row in np.random.default_rng(0).normal(size=(len(CLIPS), 5)))
+    found = score_embeddings({"no": Tests(CLIPS, outputs)}).predictions
+    assert set(found["pairs_sha"]) == {draw_pairs(CLIPS).sha}
+    measured = metrics.verification(np.array(found["same"]), np.array(found["score"]))
+    assert set(found["eer_threshold"]) == {measured.eer_threshold}
