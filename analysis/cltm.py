@@ -113,8 +113,10 @@ def compute(options: argparse.Namespace) -> "Analysis | Source":
         source, options.families, not options.no_test_noise, options.profile, options.resample_languages
     )
     cltm = analysis.cltm
-    done = Measured(cltm.metric, cltm, analysis.values)
-    analysis = replace(analysis, metrics=every_metric(options.source, options.families, options.profile, done))
+    test_noise = not options.no_test_noise and options.profile == "recommended"
+    done = Measured(cltm.metric, cltm, analysis.values, noise=analysis.noise)
+    metrics = every_metric(options.source, options.families, options.profile, done, test_noise)
+    analysis = replace(analysis, metrics=metrics)
     if not options.no_structure and options.profile != "paper":
         families = cltm.families if options.families else top_families(cltm.languages)
         analysis = replace(analysis, findings=findings(cltm, analysis.tests, families, options.distance))

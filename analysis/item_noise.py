@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.scores import Plan, Scores, Source
+from analysis.scores import ROLES, Plan, Scores, Source
 from analysis.uncertainty import Floats, Ints, Moments, delta_se, fieller, t_quantile
 from engine.store import Store
 from grids.errors import UserError
@@ -60,12 +60,13 @@ class ItemNoise:
     g: Floats
 
 
-def item_noise(source: Source, resamplings: int = RESAMPLINGS) -> ItemNoise | None:
+def item_noise(source: Source, resamplings: int = RESAMPLINGS, roles: Sequence[str] = ROLES) -> ItemNoise | None:
     """The test set's part of the errors of a source's matrix.
 
     Args:
         source: results folders, some of whose trials kept predictions.
         resamplings: B; the relative error of a standard error is about `1 / sqrt(2 B)`.
+        roles: of the scores that are resampled; "base" alone is quick and gives the errors of P(i) alone.
 
     Returns:
         The errors; None if nothing was kept, or the metric can't be resampled.
@@ -83,7 +84,8 @@ def item_noise(source: Source, resamplings: int = RESAMPLINGS) -> ItemNoise | No
     if not files:
         return None
     means = _Means(scores, resamplings)
-    for trial, rows in _rows(folders, source.plan, scores).groupby("trial"):
+    frame = _rows(folders, source.plan, scores)
+    for trial, rows in frame[frame["role"].isin(list(roles))].groupby("trial"):
         if str(trial) in files:
             means.add(files[str(trial)], rows)
     return means.noise()

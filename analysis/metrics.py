@@ -11,6 +11,7 @@ import numpy as np
 from analysis.diagnostics import Value
 from analysis.families import families_of
 from analysis.folders import read_plan, read_rows
+from analysis.item_noise import ItemNoise, item_noise
 from analysis.matrix import CLTM, from_scores
 from analysis.merge import merged_plan
 from analysis.scores import Scores
@@ -30,12 +31,14 @@ class Measured:
         cltm: its matrix; None where it has none.
         values: the aggregates.
         problem: why it has no matrix, or "".
+        noise: the test set's part of the error of P(i), where predictions were kept.
     """
 
     name: str
     cltm: CLTM | None
     values: tuple[Value, ...] = ()
     problem: str = ""
+    noise: ItemNoise | None = None
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,11 @@ class Agreement:
 
 
 def every_metric(
-    paths: Sequence[Path], families: Path | None = None, profile: Profile = "recommended", done: Measured | None = None
+    paths: Sequence[Path],
+    families: Path | None = None,
+    profile: Profile = "recommended",
+    done: Measured | None = None,
+    test_noise: bool = False,
 ) -> tuple[Measured, ...]:
     """Each metric that the scores have, primary ones first, then by name; none for a bare matrix.
 
@@ -58,12 +65,13 @@ def every_metric(
         families: a CSV (code, family) that replaces the language table.
         profile: of the aggregates.
         done: a metric that need not be computed again.
+        test_noise: resample the test sets whose predictions were kept.
 
     Raises:
         UserError: the source can't be used.
     """
     return tuple(
-        done if done is not None and name == done.name else _measured(paths, name, families, profile)
+        done if done is not None and name == done.name else _measured(paths, name, families, profile, test_noise)
         for name in metrics_of(paths)
     )
 
@@ -100,13 +108,15 @@ def _agreement(one: tuple[str, CLTM], other: tuple[str, CLTM]) -> Agreement:
     return Agreement(one[0], other[0], cells, correlation(*values))
 
 
-def _measured(paths: Sequence[Path], name: str, families: Path | None, profile: Profile) -> Measured:
+def _measured(paths: Sequence[Path], name: str, families: Path | None, profile: Profile, test_noise: bool) -> Measured:
     """The matrix and the aggregates of a metric, or why it has none: another metric's fault ends no report."""
     try:
-        content = read_source(paths, name).content
+        source = read_source(paths, name)
+        content = source.content
         if not isinstance(content, Scores):
             return Measured(name, None, problem="it has no self-gain, so no r")
         cltm = from_scores(content, families_of(content.languages, families))
+        noise = item_noise(source, roles=("base",)) if test_noise else None
     except UserError as error:
         return Measured(name, None, problem=str(error))
-    return Measured(name, cltm, summary(cltm, profile))
+    return Measured(name, cltm, summary(cltm, profile), noise=noise)

@@ -165,7 +165,7 @@ def _check_blocks(grid: Grid, task: Task, corpus: Path, train: Train) -> None:
         if code in largest:
             draw_block(clips, task.needs, largest[code], grid.clips_per_speaker, None)
             if train.select_by:
-                task.check(held_out(clips, task.needs, "dev", grid.max_test_clips))
+                task.check(held_out(clips, task.needs, "dev", train.select_clips))
         if code in scored:
             task.check(held_out(clips, task.needs, "test", grid.max_test_clips))
 

@@ -170,9 +170,8 @@ def trial_data(job: Job, task: Task, mixture: Mixture, seed: int, languages: Seq
     )
     tests = {code: held_out(clips[code], task.needs, "test", grid.max_test_clips) for code in languages}
     validated = mixture.languages if job.train.select_by else ()
-    return TrialData(
-        stages, tests, {code: held_out(clips[code], task.needs, "dev", grid.max_test_clips) for code in validated}
-    )
+    dev = {code: held_out(clips[code], task.needs, "dev", job.train.select_clips) for code in validated}
+    return TrialData(stages, tests, dev)
 
 
 def _checkpoints(job: Job, trial: Trial, numerics: Mapping[str, Any], asked_to_stop: Callable[[], bool]) -> Checkpoints:

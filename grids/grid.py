@@ -66,6 +66,7 @@ class Train:
         schedule: after the warm-up the learning rate stays "constant", or falls "linear"-ly to 0.
         select_by: a metric of the task. The dev sets of the mixture's languages are scored after every epoch of the
             last stage; the best epoch is the result, the earlier one of equal ones. "": no validation, the last state.
+        select_clips: largest dev set of a language, speaker by speaker; 0: the whole dev split.
     """
 
     learning_rate: float = 1e-5
@@ -79,6 +80,7 @@ class Train:
     warmup: float = 0.0
     schedule: Literal["constant", "linear"] = "constant"
     select_by: str = ""
+    select_clips: int = 1000
 
     def __post_init__(self) -> None:
         _require(self.learning_rate > 0, f"learning_rate in [train] is {self.learning_rate}; allowed: > 0")
@@ -86,6 +88,7 @@ class Train:
         _require(self.batch_size >= 1, f"batch_size in [train] is {self.batch_size}; allowed: >= 1")
         _require(self.weight_decay >= 0, f"weight_decay in [train] is {self.weight_decay}; allowed: >= 0")
         _require(self.gradient_clip >= 0, f"gradient_clip in [train] is {self.gradient_clip}; allowed: >= 0")
+        _require(self.select_clips >= 0, f"select_clips in [train] is {self.select_clips}; allowed: >= 0")
         _require(0 <= self.warmup < 1, f"warmup in [train] is {self.warmup}; allowed: 0 <= warmup < 1")
         steps_fit = self.steps >= 1 if self.budget == "steps" else self.steps == 0
         _require(steps_fit, f"steps in [train] is {self.steps}: it needs budget = 'steps' and a value >= 1")
