@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 # Name in a grid file -> "module:class", imported when it is used, so that a command that only lists stays quick.
 TASKS = {
     "gender": "tasks.gender:Gender",
+    "speaker/ecapa": "tasks.speaker.ecapa:Ecapa",
     "speaker/mhubert": "tasks.speaker.mhubert:SpeakerIdentification",
+    "speaker/siamese": "tasks.speaker.siamese:Siamese",
     "toy": "tasks.toy:Toy",
 }
 

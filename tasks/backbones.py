@@ -30,6 +30,7 @@ from tasks.data.cache import cache_folder, explained, new_folder
 TINY = {"tiny": "layer", "tiny-groupnorm": "group"}
 TINY_RECIPE = 1  # raise it when `_make_tiny` changes what it makes
 UNUSED_WEIGHTS = {"masked_spec_embed"}  # only SpecAugment uses it, and not every published file has it
+MODEL_FILES = ("config.json", "model.safetensors")  # one of them makes a folder a model's
 ENCODERS = ("hubert", "wav2vec2", "wavlm")
 
 
@@ -158,7 +159,7 @@ def resolve(name: str) -> Path:
     if name in TINY:
         return _make_tiny(TINY[name])
     folder = Path(name).expanduser()
-    if (folder / "config.json").is_file():
+    if any((folder / file).is_file() for file in MODEL_FILES):
         return folder.resolve()
     if folder.is_dir() or name.count("/") != 1 or name.startswith((".", "/", "~")):
         built_in = ", ".join(TINY)
@@ -172,7 +173,7 @@ def fingerprint(name: str) -> str:
     folder = resolve(name)
     digest = hashlib.sha256()
     files = [path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin")]
-    for path in sorted([*files, folder / "config.json"]):
+    for path in sorted([*files, *folder.glob("config.json")]):
         digest.update(path.name.encode())
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
@@ -194,6 +195,8 @@ def _fetch(name: str) -> Path:
 @lru_cache(maxsize=4)
 def _pristine(folder: Path, model: Model) -> Encoder:
     """The encoder as read from the folder, kept for the life of the process."""
+    if not (folder / "config.json").is_file():
+        raise UserError(f"backbone {str(folder)!r} holds weights without a config.json, so no raw-waveform encoder")
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     if config.model_type not in ENCODERS:
         allowed = ", ".join(ENCODERS)
