@@ -32,7 +32,6 @@ from tasks.speaker.system import SpeakerSystem, speaker_rows, speakers_of
 
 SCALE = 8  # groups of a Res2Net block
 DILATIONS = (2, 3, 4)
-AGGREGATED = 1536  # channels after the aggregation of all blocks
 BOTTLENECK = 128  # of squeeze-excitation and of attention
 SHARPNESS, MARGIN = 30.0, 0.2  # of the AAM-softmax
 SMALLEST_VARIANCE = 1e-12
@@ -44,6 +43,7 @@ class EcapaOptions:
 
     Attributes:
         channels: C, of the convolutions; published are 512 and 1024.
+        aggregated: channels after the aggregation of all blocks; published are 1536. Fewer make a small network.
         embedding: size of an embedding.
         features: "mfcc" (as published) or "logmel".
         crop_seconds: length of a training crop; test clips are whole.
@@ -51,6 +51,7 @@ class EcapaOptions:
     """
 
     channels: int = 512
+    aggregated: int = 1536
     embedding: int = 192
     features: Kind = "mfcc"
     crop_seconds: float = 2.0
@@ -59,8 +60,9 @@ class EcapaOptions:
     def __post_init__(self) -> None:
         if self.channels < SCALE or self.channels % SCALE:
             raise UserError(f"channels in [options] is {self.channels}; allowed: multiples of {SCALE}")
-        if self.embedding < 1:
-            raise UserError(f"embedding in [options] is {self.embedding}; allowed: >= 1")
+        for name in ("aggregated", "embedding"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} in [options] is {getattr(self, name)}; allowed: >= 1")
         crop_size(self.crop_seconds)
 
 
@@ -168,14 +170,14 @@ class ClipNorm(nn.BatchNorm1d):
 class EcapaTdnn(nn.Module):
     """80 features a frame -> one embedding a clip: 6.2M parameters with 512 channels, 14.7M with 1024."""
 
-    def __init__(self, channels: int, embedding: int) -> None:
+    def __init__(self, channels: int = 512, aggregated: int = 1536, embedding: int = 192) -> None:
         super().__init__()
         self.first = FrameLayer(BANDS, channels, 5)
         self.blocks = nn.ModuleList(SERes2Block(channels, dilation) for dilation in DILATIONS)
-        self.aggregate = nn.Conv1d(channels * len(DILATIONS), AGGREGATED, 1)
-        self.pool = AttentivePooling(AGGREGATED)
-        self.pool_norm = ClipNorm(2 * AGGREGATED)
-        self.project = nn.Linear(2 * AGGREGATED, embedding)
+        self.aggregate = nn.Conv1d(channels * len(DILATIONS), aggregated, 1)
+        self.pool = AttentivePooling(aggregated)
+        self.pool_norm = ClipNorm(2 * aggregated)
+        self.project = nn.Linear(2 * aggregated, embedding)
         self.norm = ClipNorm(embedding)
 
     def forward(self, features_KCF: torch.Tensor, mask_KF: torch.Tensor) -> torch.Tensor:
@@ -202,7 +204,7 @@ class EcapaClassifier(nn.Module):
         self.features = Features(options.features)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(keyed("ecapa", seed) % 2**63)
-            self.encoder = EcapaTdnn(options.channels, options.embedding)
+            self.encoder = EcapaTdnn(options.channels, options.aggregated, options.embedding)
         self.head = linear_head(speakers, options.embedding, seed, bias=False)
 
     def embed(self, batch: Batch) -> torch.Tensor:
