@@ -129,6 +129,12 @@ def cropped(batch: Batch, size: int, augmentation: Augmentation) -> Batch:
     Returns:
         (B, size) waves; the labels stay.
     """
+    with torch.autocast(batch.values.device.type, enabled=False):  # resampling is a convolution
+        return _cropped(batch, size, augmentation)
+
+
+def _cropped(batch: Batch, size: int, augmentation: Augmentation) -> Batch:
+    """See `cropped`."""
     labels = batch.labels
     waves_BT = batch.values.new_zeros(len(batch.values), size)
     for percent in augmentation.percents:  # every row at every speed: which rows need one, only the device knows

@@ -264,9 +264,10 @@ class Ecapa(SpeakerSystem):
         """(B,) cross-entropy with an angular margin."""
         crops = cropped(batch, crop_size(self.options.crop_seconds), self.options.augmentation)
         embedding_BD = functional.normalize(network.embed(crops).float(), dim=1)
-        cosine_BS = embedding_BD @ functional.normalize(network.head.weight, dim=1).T
-        logits_BS = aam_logits(cosine_BS.float(), batch.labels["speaker"])
-        return functional.cross_entropy(logits_BS, batch.labels["speaker"], reduction="none")
+        with torch.autocast(embedding_BD.device.type, enabled=False):  # half precision is too coarse for angles
+            cosine_BS = embedding_BD @ functional.normalize(network.head.weight, dim=1).T
+            logits_BS = aam_logits(cosine_BS, batch.labels["speaker"])
+            return functional.cross_entropy(logits_BS, batch.labels["speaker"], reduction="none")
 
     def _start(self, network: EcapaClassifier) -> None:
         """Puts the weights of the starting point into the embedding network.

@@ -28,7 +28,13 @@ def test_a_crop_does_not_depend_on_the_batch(augmentation: Augmentation) -> None
     assert together.shape == (len(CLIPS), SIZE)
     for number, example in enumerate(examples):
         assert torch.allclose(crops_of([example], augmentation)[0], together[number], atol=1e-6)
-    assert torch.equal(together[::2], crops_of(examples[::2], augmentation)) or augmentation == EVERYTHING
+
+
+def test_mixed_precision_leaves_the_waves_alone() -> None:
+    examples = crop_examples(CLIPS, 1, 0)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = crops_of(examples, EVERYTHING)
+    assert torch.equal(mixed, crops_of(examples, EVERYTHING))
 
 
 def test_seed_and_epoch_move_the_crops_and_the_order_given_does_not() -> None:

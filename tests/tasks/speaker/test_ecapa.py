@@ -10,14 +10,15 @@ import torch
 from torch import nn
 
 from engine.fitting import World
+from engine.inputs import collate
 from engine.keep import keep_checkpoint
 from engine.learner import Learner
 from grids.errors import UserError
 from grids.grid import Model, Train
 from grids.mixture import Mixture
-from tasks.base import Setup
+from tasks.base import Batch, Setup
 from tasks.speaker.ecapa import Ecapa, EcapaOptions, EcapaTdnn, aam_logits
-from tests.tasks.waves import MadeWaves, make_clips
+from tests.tasks.waves import MadeWaves, make_clips, wave
 
 SMALL = EcapaOptions(channels=32, aggregated=64, embedding=32, crop_seconds=0.25)
 CLIPS = make_clips("no", "train", speakers=4, clips_each=2)
@@ -138,6 +139,19 @@ def test_every_option_of_augmentation_trains() -> None:
     learner = Learner(task, task.network(setup(1)), MadeWaves(), train, torch.device("cpu"), World(), 4.0,
                       lambda step, values: None)  # fmt: skip
     assert learner.fit([CLIPS], 1).steps == 2
+
+
+def test_mixed_precision_trains_on_nearly_the_same_loss() -> None:
+    task = Ecapa(SMALL, Model(backbone="none"))
+    network = task.network(setup(1))
+    examples = task.examples(network, CLIPS, 1, 0)
+    batch = collate([wave(example.clips[0]) for example in examples])
+    labelled = Batch(batch.values, batch.lengths, task.labels(network, examples))
+    exact = task.loss(network, labelled)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = task.loss(network, labelled)
+    assert mixed.dtype == torch.float32
+    assert torch.allclose(mixed, exact, rtol=0.1)
 
 
 def test_the_first_weights_depend_on_the_seed_alone() -> None:
