@@ -213,21 +213,19 @@ def test_a_relative_backbone_folder_is_found_from_another_working_directory(
 def test_a_kept_checkpoint_is_a_starting_point_from_another_working_directory(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = make(corpus, tmp_path / "first", **ECAPA, keep=["checkpoints"])
+    first = make(corpus, tmp_path / "first", **ECAPA, keep=["checkpoints", "embeddings"])
     assert first.backbone == "none"
     pending = make_plan(first).pending[0]
     finish(first, pending)
     (tmp_path / "start").mkdir()
     first.store.kept_path("checkpoints", pending.trial, ".safetensors").rename(tmp_path / "start" / "model.safetensors")
     monkeypatch.chdir(tmp_path)
-    job = make(corpus, tmp_path / "second", **{**ECAPA, "model": {"backbone": "start"}})
+    job = make(corpus, tmp_path / "second", **{**ECAPA, "model": {"backbone": "start"}, "keep": ["embeddings"]})
     assert job.identity.config_sha != first.identity.config_sha
     monkeypatch.chdir("/")
     finish(job, pending)
-    results = [one.store.read(pending.trial) for one in (first, job)]
-    assert results[0] is not None
-    assert results[1] is not None
-    assert results[0].scores != results[1].scores
+    paths = [one.store.kept_path("embeddings", pending.trial, ".parquet") for one in (first, job)]
+    assert pq.read_table(paths[0]) != pq.read_table(paths[1])
 
 
 @pytest.mark.slow
