@@ -21,7 +21,7 @@ import tomli_w
 from engine.store import Store
 from grids.errors import UserError, unknown
 from grids.files import write_atomically
-from grids.grid import Grid, Train, load
+from grids.grid import NO_BACKBONE, Grid, Train, load
 from tasks import make_task
 from tasks.base import Task
 from tasks.data.cache import cache_folder
@@ -62,7 +62,7 @@ class Job:
         results: the results folder, absolute.
         corpus: the folder of prepared languages; None for a task without audio.
         cache: the folder of everything that can be made again, absolute.
-        backbone: the local folder of the backbone; "" for a task without one.
+        backbone: the local folder of the backbone; "none" for a task without one.
         wandb: "off", "offline" or "online".
         identity: what may change a trial's numbers.
         code_version: of this program.
@@ -127,7 +127,7 @@ def make_job(grid: Grid, results: Path, progress: Progress | None = None) -> Job
         results=results.resolve(),
         corpus=corpus,
         cache=cache_folder(),
-        backbone=_backbone(grid) if weights_sha else "",
+        backbone=_backbone(grid) if weights_sha else NO_BACKBONE,
         wandb=grid.tracking.mode(os.environ),
         identity=Identity(json.loads(json.dumps(config)), shas),
         code_version=code_version(),

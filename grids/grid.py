@@ -19,6 +19,7 @@ from grids.mixture import Mixture, Trial
 from grids.schema import check_table, from_table
 from grids.seeds import Seeds
 
+NO_BACKBONE = "none"  # in [model], for a task whose network starts from nothing
 MOST_RUNS = 2_000  # W&B runs of a grid, unless it asks for more
 Keep = Literal["predictions", "embeddings", "checkpoints"]
 
@@ -35,6 +36,7 @@ class Model:
 
     Attributes:
         backbone: a folder that `from_pretrained` reads, a hub name, or a built-in encoder ("tiny", "tiny-groupnorm").
+            "none" for a task whose network starts from nothing.
         freeze_feature_encoder: the convolutions do not learn.
         spec_augment: mask spans of time as the backbone's configuration says.
         layerdrop: probability that a transformer layer is skipped in training.
@@ -276,8 +278,9 @@ class Grid:
 
     @property
     def group(self) -> str:
-        """The W&B group: task and backbone."""
-        return f"{self.task}/{Path(self.model.backbone).name}"
+        """The W&B group: task and backbone, if there is one."""
+        backbone = self.model.backbone
+        return self.task if backbone == NO_BACKBONE else f"{self.task}/{Path(backbone).name}"
 
     @cached_property
     def granularity(self) -> Literal["run", "row", "grid"]:

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 TASKS = {
     "gender": "tasks.gender:Gender",
     "lid": "tasks.lid:Language",
+    "speaker/ecapa": "tasks.speaker.ecapa:Ecapa",
     "speaker/mhubert": "tasks.speaker.mhubert:SpeakerIdentification",
     "speaker/mhubert_validated": "tasks.speaker.mhubert_validated:ValidatedIdentification",
+    "speaker/siamese": "tasks.speaker.siamese:Siamese",
     "speaker/speech_llm": "tasks.speaker.speech_llm:SpeechLLM",
     "speaker/untrained": "tasks.speaker.untrained:Untrained",
     "toy": "tasks.toy:Toy",

@@ -35,6 +35,7 @@ TINY_LLM = "tiny-llm"  # made by `tasks.tiny_llm`
 BUILT_IN = (*TINY, TINY_LLM)
 TINY_RECIPE = 1  # raise it when `_make_tiny` changes what it makes
 UNUSED_WEIGHTS = {"masked_spec_embed"}  # only SpecAugment uses it, and not every published file has it
+MODEL_FILES = ("config.json", "model.safetensors")  # one of them makes a folder a model's
 ENCODERS = ("hubert", "wav2vec2", "wavlm")
 
 
@@ -167,7 +168,7 @@ def resolve(name: str) -> Path:
 
         return tiny_llm.folder()
     folder = Path(name).expanduser()
-    if (folder / "config.json").is_file():
+    if any((folder / file).is_file() for file in MODEL_FILES):
         return folder.resolve()
     if folder.is_dir() or name.count("/") != 1 or name.startswith((".", "/", "~")):
         built_in = ", ".join(BUILT_IN)
@@ -186,7 +187,7 @@ def fingerprint(name: str, further: tuple[str, ...] = ()) -> str:
     folder = resolve(name)
     digest = hashlib.sha256()
     files = {path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin", *further)}
-    for path in sorted({*files, folder / "config.json"}):
+    for path in sorted({*files, *folder.glob("config.json")}):
         digest.update(path.name.encode())
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
@@ -208,6 +209,8 @@ def _fetch(name: str) -> Path:
 @lru_cache(maxsize=4)
 def _pristine(folder: Path, model: Model) -> Encoder:
     """The encoder as read from the folder, kept for the life of the process."""
+    if not (folder / "config.json").is_file():
+        raise UserError(f"backbone {str(folder)!r} holds weights without a config.json, so no raw-waveform encoder")
     from transformers import AutoConfig, AutoModel
     from transformers.utils.logging import disable_progress_bar
 

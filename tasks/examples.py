@@ -43,10 +43,11 @@ def head_rows(names: Sequence[str], width: int, seed: int) -> torch.Tensor:
     return torch.from_numpy((2 * np.stack(rows) - 1) / np.sqrt(width)).float()
 
 
-def linear_head(names: Sequence[str], width: int, seed: int) -> torch.nn.Linear:
-    """A linear layer with `head_rows` as weights and no bias at the start."""
-    head = torch.nn.Linear(width, len(names))
+def linear_head(names: Sequence[str], width: int, seed: int, *, bias: bool = True) -> torch.nn.Linear:
+    """A linear layer with `head_rows` as weights and, if it has one, a bias of 0 at the start."""
+    head = torch.nn.Linear(width, len(names), bias=bias)
     with torch.no_grad():
         head.weight.copy_(head_rows(names, width, seed))
-        head.bias.zero_()
+        if bias:
+            head.bias.zero_()
     return head

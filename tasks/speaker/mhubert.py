@@ -13,12 +13,13 @@ from torch import nn
 from torch.nn import functional
 
 from grids.errors import UserError
-from grids.grid import Model, Train
+from grids.grid import Train
 from tasks.backbones import Encoder, fingerprint, load, masked_mean
-from tasks.base import Batch, Example, Output, Scored, Setup, Tests
-from tasks.data.clips import Clip, Needs
+from tasks.base import Batch, Example, Setup
+from tasks.data.clips import Clip
 from tasks.examples import linear_head, shuffled
-from tasks.speaker.verification import METRICS, CosineOptions, pairs_of, score_embeddings, speaker_needs
+from tasks.speaker.system import SpeakerSystem, speaker_rows, speakers_of
+from tasks.speaker.verification import CosineOptions
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,10 @@ class IdentificationOptions(CosineOptions):
 class SpeakerClassifier(nn.Module):
     """Encoder, mean over a clip's frames, one row a training speaker."""
 
-    def __init__(self, encoder: Encoder, speakers: Sequence[str], seed: int) -> None:
+    def __init__(self, encoder: Encoder, speakers: Sequence[str], layers: int, seed: int) -> None:
         super().__init__()
-        self.encoder = encoder
-        self.row = {speaker: number for number, speaker in enumerate(speakers)}
+        self.encoder, self.layers = encoder, layers
+        self.speakers = list(speakers)
         self.head = linear_head(speakers, encoder.width, seed)
 
     def forward(self, batch: Batch) -> torch.Tensor:
@@ -51,43 +52,27 @@ class SpeakerClassifier(nn.Module):
         frames = self.encoder(batch.values, batch.lengths)
         return self.head(masked_mean(frames.last, frames.mask))
 
-    def embed(self, batch: Batch, layers: int) -> torch.Tensor:
+    def embed(self, batch: Batch) -> torch.Tensor:
         """Returns the embeddings, (K, H), of length 1."""
         frames = self.encoder(batch.values, batch.lengths)
-        hidden_KFH = torch.stack(frames.hidden[-layers:]).float().mean(0)
+        hidden_KFH = torch.stack(frames.hidden[-self.layers :]).float().mean(0)
         return functional.normalize(masked_mean(hidden_KFH, frames.mask), dim=1)
 
 
-class SpeakerIdentification:
+class SpeakerIdentification(SpeakerSystem):
     """mHuBERT (or any raw-waveform encoder) trained to tell the training speakers apart, scored on unseen ones."""
 
     Options: ClassVar = IdentificationOptions
     train: ClassVar = Train(learning_rate=1e-5, weight_decay=0.0, epochs=1, batch_size=1)
-    metrics: ClassVar = METRICS
-
-    def __init__(self, options: IdentificationOptions, model: Model) -> None:
-        self.options, self.model = options, model
-
-    @property
-    def needs(self) -> Needs:
-        """Speakers; of test clips the genders too, in which pairs are drawn."""
-        return speaker_needs(self.options)
+    options: IdentificationOptions
 
     def weights_sha(self) -> str:
         """The backbone's."""
         return fingerprint(self.model.backbone)
 
-    def check(self, clips: Sequence[Clip]) -> None:
-        """The test set must give pairs of both kinds."""
-        pairs_of(clips, self.options, alone=True)
-
     def network(self, setup: Setup) -> SpeakerClassifier:
         """The backbone with one new row a speaker of the mixture."""
-        speakers = sorted({clip.speaker for clip in setup.clips})
-        return SpeakerClassifier(load(self.model), speakers, setup.seed)
-
-    def frozen(self, network: SpeakerClassifier) -> None:
-        """Nothing is frozen for good."""
+        return SpeakerClassifier(load(self.model), speakers_of(setup.clips), self.options.layers, setup.seed)
 
     def examples(self, network: SpeakerClassifier, clips: Sequence[Clip], seed: int, epoch: int) -> Sequence[Example]:
         """Every clip once."""
@@ -95,16 +80,8 @@ class SpeakerIdentification:
 
     def labels(self, network: SpeakerClassifier, examples: Sequence[Example]) -> Mapping[str, torch.Tensor]:
         """`speaker`: (B,) rows of the head."""
-        return {"speaker": torch.tensor([network.row[example.clips[0].speaker] for example in examples])}
+        return {"speaker": speaker_rows(network.speakers, examples)}
 
     def loss(self, network: SpeakerClassifier, batch: Batch) -> torch.Tensor:
         """(B,) cross-entropy."""
         return functional.cross_entropy(network(batch).float(), batch.labels["speaker"], reduction="none")
-
-    def outputs(self, network: SpeakerClassifier, batch: Batch) -> Sequence[Output]:
-        """`embedding` (H,) a clip."""
-        return [{"embedding": row} for row in network.embed(batch, self.options.layers).float().cpu().numpy()]
-
-    def score(self, network: SpeakerClassifier, tests: Mapping[str, Tests]) -> Scored:
-        """`METRICS` of each language."""
-        return score_embeddings(tests, options=self.options)

@@ -83,9 +83,9 @@ def test_a_wandb_server_is_asked_where_runs_go_online(monkeypatch: pytest.Monkey
 def test_a_model_that_is_not_here_is_wrong_only_without_downloads(tmp_path: Path) -> None:
     code = (
         "from engine.doctor import _model\n"
-        f"print([_model(name).fine for name in ('tiny', {str(tmp_path)!r}, 'some-body/some-model')])"
+        f"print([_model(name).fine for name in ('tiny', 'none', {str(tmp_path)!r}, 'some-body/some-model')])"
     )
-    for offline, fine in (("1", "[True, True, False]"), ("0", "[True, True, True]")):
+    for offline, fine in (("1", "[True, True, True, False]"), ("0", "[True, True, True, True]")):
         environ = {**os.environ, "HF_HUB_OFFLINE": offline, "HF_HOME": str(tmp_path / "hub")}
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environ, capture_output=True, text=True)
         assert done.stdout.strip() == fine, done.stderr

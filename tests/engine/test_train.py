@@ -27,7 +27,7 @@ CODES = ("no", "zh-CN", "ca")
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return plain_release(tmp_path_factory.mktemp("corpus"), CODES)
+    return plain_release(tmp_path_factory.mktemp("corpus"), CODES, held_out_speakers=2)
 
 
 @pytest.fixture(autouse=True)
@@ -117,7 +117,7 @@ def test_predictions_and_embeddings_are_kept_on_request(corpus: Path, tmp_path: 
     finish(job, Pending(trial, ("ca", "zh-CN"), "again"))
     predictions = pq.read_table(job.store.kept_path("predictions", trial, ".parquet")).to_pandas()
     assert set(predictions.language) == {"no", "ca", "zh-CN"}
-    assert len(predictions) == 12
+    assert len(predictions) == 24
     embeddings = pq.read_table(job.store.kept_path("embeddings", trial, ".parquet")).to_pandas()
     assert {len(row) for row in embeddings.embedding} == {64}
 
@@ -190,13 +190,22 @@ def test_dropout_is_the_seeds_whatever_building_the_network_drew(
     assert drawn[0] == drawn[1] != drawn[2]
 
 
+# Small, with batch norm, whose statistics are a part of the state.
+ECAPA: dict[str, Any] = {
+    "task": "speaker/ecapa", "model": {"backbone": "none"}, "clips_per_speaker": 2,
+    "options": {"channels": 16, "aggregated": 32, "embedding": 16, "crop_seconds": 0.5},
+    "train": {"learning_rate": 1e-3, "batch_size": 2, "epochs": 2},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", [{}, ECAPA], ids=["gender", "ecapa"])
 def test_a_trial_asked_to_stop_goes_on_where_it_was(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:
     """What was stored is what an undisturbed run stores, and the state is gone with it."""
     monkeypatch.setattr("engine.checkpoints.PAUSE_AFTER_S", 0.0)
     monkeypatch.setattr("engine.checkpoints.ASK_EVERY_S", 0.0)
-    jobs = [make(corpus, tmp_path / name) for name in ("whole", "paused")]
+    jobs = [make(corpus, tmp_path / name, **changes) for name in ("whole", "paused")]
     pending = make_plan(jobs[0]).pending[0]
     finish(jobs[0], pending)
     steps = iter(range(100))
@@ -219,6 +228,24 @@ def test_a_relative_backbone_folder_is_found_from_another_working_directory(
     job = make(corpus, tmp_path / "results", model={"backbone": "model"})
     monkeypatch.chdir("/")
     assert run_trial(job, make_plan(job).pending[0]) is not None
+
+
+def test_a_kept_checkpoint_is_a_starting_point_from_another_working_directory(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make(corpus, tmp_path / "first", **ECAPA, keep=["checkpoints", "embeddings"])
+    assert first.backbone == "none"
+    pending = make_plan(first).pending[0]
+    finish(first, pending)
+    (tmp_path / "start").mkdir()
+    first.store.kept_path("checkpoints", pending.trial, ".safetensors").rename(tmp_path / "start" / "model.safetensors")
+    monkeypatch.chdir(tmp_path)
+    job = make(corpus, tmp_path / "second", **{**ECAPA, "model": {"backbone": "start"}, "keep": ["embeddings"]})
+    assert job.identity.config_sha != first.identity.config_sha
+    monkeypatch.chdir("/")
+    finish(job, pending)
+    paths = [one.store.kept_path("embeddings", pending.trial, ".parquet") for one in (first, job)]
+    assert pq.read_table(paths[0]) != pq.read_table(paths[1])
 
 
 @pytest.mark.slow

@@ -118,6 +118,11 @@ def test_the_language_code_no_is_a_string() -> None:
     assert "no" in grid().languages
 
 
+def test_the_group_names_the_backbone_if_there_is_one() -> None:
+    assert grid(task="speaker/siamese", model={"backbone": "a/folder/tiny"}).group == "speaker/siamese/tiny"
+    assert grid(task="speaker/siamese", model={"backbone": "none"}).group == "speaker/siamese"
+
+
 @pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
 def test_every_shipped_grid_loads(path: Path) -> None:
     if path.stem in ("languages", "typology"):

@@ -89,8 +89,8 @@ def speakers(prefix: str, count: int, gender: str, clips: int = 4, split: str = 
     ]
 
 
-def plain_release(root: Path, codes: Sequence[str] = ("ca", "es")) -> Path:
-    """A release without traps: 2 + 2 speakers in train with 4 clips, one of each gender in dev and test."""
+def plain_release(root: Path, codes: Sequence[str] = ("ca", "es"), held_out_speakers: int = 1) -> Path:
+    """A release without traps: 2 + 2 speakers in train with 4 clips, so many of each gender in dev and test with 2."""
     release = root / "cv-corpus-22.0-2025-06-20"
     for code in codes:
         female, male = (f"{code}{letter}" for letter in "fm")
@@ -98,8 +98,8 @@ def plain_release(root: Path, codes: Sequence[str] = ("ca", "es")) -> Path:
         held_out = [
             clip
             for split in ("dev", "test")
-            for clip in speakers(f"{female}_{split}", 1, "female_feminine", 2, split)
-            + speakers(f"{male}_{split}", 1, "male_masculine", 2, split)
+            for clip in speakers(f"{female}_{split}", held_out_speakers, "female_feminine", 2, split)
+            + speakers(f"{male}_{split}", held_out_speakers, "male_masculine", 2, split)
         ]
         write_language(release, code, [*train, *held_out])
     return release
