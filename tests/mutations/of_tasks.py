@@ -147,7 +147,7 @@ MUTATIONS = (
     ),
     Mutation(
         "embedding of the first layers", "tasks/speaker/mhubert.py",
-        "frames.hidden[-layers:]", "frames.hidden[:layers]",
+        "frames.hidden[-self.layers :]", "frames.hidden[: self.layers]",
         "the option layers means others", ("tests/tasks/speaker",),
     ),
     Mutation(

@@ -18,7 +18,7 @@ LANGUAGE = "ca"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["speaker_ecapa_demo", "speaker_siamese_demo"])
+@pytest.mark.parametrize("name", ["demo_speaker_ecapa", "demo_speaker_siamese"])
 def test_twice_the_clips_beat_once_beat_none(name: str, tmp_path: Path) -> None:
     """Each step is at least 2 standard errors of the paired differences of 5 seeds, with the demo grid's settings."""
     grid = replace(load(GRIDS / f"{name}.toml"), languages=(LANGUAGE,), seeds=Seeds.parse(5), mixtures=("",),
