@@ -205,7 +205,8 @@ def _inputs(job: Job, task: Task, network: Any, device: torch.device) -> Inputs 
 
 def _prepare(inputs: FrozenOutputs, data: TrialData, world: World) -> None:
     """Computes what is missing before anything is trained, dealt out to the workers."""
-    clips = [*data.training, *(clip for test in data.tests.values() for clip in test)]
+    scored = (*data.dev.values(), *data.tests.values())
+    clips = [*data.training, *(clip for own in scored for clip in own)]
     inputs.prepare(clips[world.rank :: world.size])
     if world.size > 1:
         distributed.barrier()
