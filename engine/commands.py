@@ -69,7 +69,7 @@ def plan(asked: Asked, pilot: bool = False) -> int:
         with suppress(UserError):  # of a folder that cannot be written to; its table only saves time
             _compact(job)
     _print_plan(job, part, console)
-    _print_dropped(job, console)
+    _print_dropped(job, asked.grid, console)
     return 0
 
 
@@ -101,7 +101,7 @@ def _fill(job: Job, part: Selection, console: Console) -> int:
             _compact(job)  # after a kill: each result is opened once
         planned = make_plan(job, part)
         console.print(_headline(job, planned, part))
-        _print_dropped(job, console)
+        _print_dropped(job, job.store.grid_path, console)
         try:
             if planned.pending:
                 with sending(job.results, job.wandb == "online"):
@@ -274,7 +274,7 @@ def _print_rows(rows: Iterable[tuple[str, str]], console: Console) -> None:
     console.print(table)
 
 
-def _print_dropped(job: Job, console: Console) -> None:
+def _print_dropped(job: Job, grid_file: str | Path, console: Console) -> None:
     """One line on clips that the corpus lists and that no trial uses, if there are any."""
     if job.corpus is None:
         return
@@ -285,7 +285,7 @@ def _print_dropped(job: Job, console: Console) -> None:
     counts = [f"{report.language} {len(report.dropped)}" for report in reports if report.dropped]
     if counts:
         codes = ",".join(report.language for report in reports if report.dropped)
-        command = f"python -m tasks.data report {job.grid.corpus} --languages {codes} --dropped"
+        command = f"python -m tasks.data report {grid_file} --languages {codes} --dropped"
         console.print(f"clips dropped: {', '.join(counts)}. Which and why: {command}")
 
 
