@@ -48,7 +48,7 @@ class Asked:
     results: Path | None = None
     languages: str = ""
     seeds: str = ""
-    only: tuple[str, ...] = ()
+    only: str = ""
 
     def load(self) -> tuple[Grid, Selection]:
         """The grid and the part of it."""
@@ -245,9 +245,11 @@ def _print_plan(job: Job, part: Selection, console: Console, measured: bool = Fa
         ("mixtures", f"{planned.mixtures}{of}"),
         ("trials", f"{planned.trials}{of}, {planned.finished} of them finished"),
         ("to train", f"{kinds['train']}"),
-        ("to score on further languages", f"{kinds['checkpoint']} from a kept checkpoint"),
-        ("to train again for further languages", f"{kinds['again']}"),
     ]
+    if kinds["checkpoint"]:
+        rows.append(("to score on further languages", f"{kinds['checkpoint']} from a kept checkpoint"))
+    if kinds["again"]:
+        rows.append(("to train again for further languages", f"{kinds['again']}"))
     audio = Audio(job)
     if job.corpus is not None:
         sizes = ", ".join(map(str, grid.sizes or (grid.samples,)))
@@ -299,6 +301,8 @@ def _report_holes(job: Job, part: Selection, run: Run, console: Console) -> int:
         failures = [failure for failure in job.store.failures() if failure.slug in missing]
         for line in by_cause(failures)[:MOST_CAUSES]:
             console.print(f"  {line}")
+        if failures:
+            console.print("each file says why, with the traceback; the same command tries them again")
         return _more_to_do(len(held & missing), run, console)
     if left:
         console.print(f"the part asked for is complete; {len(left)} trials of the grid are missing")

@@ -51,7 +51,7 @@ def pilot_part(grid: Grid, asked: Selection) -> Selection:
     if grid.mode != "matrix" or len(grid.languages) < 2:
         raise UserError(f"a pilot needs mode = 'matrix' and two languages; got {grid.mode!r}, {len(grid.languages)}")
     if asked.kinds:
-        raise UserError(f"a pilot trains bases, self runs and pairs; leave out --only {' '.join(asked.kinds)}")
+        raise UserError(f"a pilot trains bases, self runs and pairs; leave out --only {','.join(asked.kinds)}")
     last, count = len(grid.languages) - 1, min(LANGUAGES, len(grid.languages))
     spread = tuple(grid.languages[round(n * last / (count - 1))] for n in range(count))
     paired = tuple(seed for seed in grid.seeds.cross if seed in grid.seeds.self_)
