@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -17,7 +17,7 @@ from rich.table import Table
 
 from engine.claims import STOP_SIGNALS, Run, alone, running, stopping_on_signals
 from engine.cost import Audio, audio_hours, estimate
-from engine.job import Job, Progress, joined, make_job, settle
+from engine.job import Job, joined, make_job, settle
 from engine.pilot import pilot_part, pilot_rows, time_rows
 from engine.plan import Plan, Selection, make_plan
 from engine.status import by_cause, status_of
@@ -25,6 +25,9 @@ from engine.store import Store
 from engine.sync import sending
 from grids.errors import Exit, UserError
 from grids.grid import MOST_RUNS, Grid, load
+
+if TYPE_CHECKING:
+    from tasks.data.prepare import Progress
 
 logger = logging.getLogger(__name__)
 RAY_COPY = "working_dir_files"  # of Ray's temporary folder, where it unpacks what `ray job submit` uploads
@@ -176,7 +179,7 @@ def _grid_of(results: Path) -> Grid:
 def _make_job(grid: Grid, results: Path | None, console: Console) -> Job:
     """The job, with a progress bar while clips are decoded."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    folder = _results_folder(results if results is not None else Path("results", grid.name))
+    folder = _results_folder(results if results is not None else grid.results)
     with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         return make_job(grid, folder, _bar_updater(bars, console))
 
@@ -188,7 +191,7 @@ def _results_folder(folder: Path) -> Path:
     return Path(os.environ.get("CLTM_RESULTS") or Path.home(), folder)
 
 
-def _bar_updater(bars: Bars, console: Console) -> Progress:
+def _bar_updater(bars: Bars, console: Console) -> "Progress":
     """A progress function with a bar a language, or a line a language where the output is no terminal."""
     known = dict[str, Any]()
 
@@ -204,7 +207,7 @@ def _bar_updater(bars: Bars, console: Console) -> Progress:
 
 def _run_with_display(job: Job, planned: Plan, run: Run, console: Console) -> None:
     """Runs the pending trials under the progress display."""
-    from engine.progress import Progress as Display
+    from engine.progress import Display
     from engine.run import run_pending
 
     with Display(job.grid, len(planned.pending), console) as display:

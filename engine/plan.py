@@ -8,8 +8,7 @@ from typing import Literal
 from engine.job import Job
 from grids.errors import UserError, unknown
 from grids.grid import Grid
-from grids.mixture import Trial
-from grids.seeds import KINDS
+from grids.mixture import MATRIX_ROLES, Trial
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Selection:
             UserError: a language, seed or kind that the grid has not, or no trial is left.
         """
         codes, only = _listed(languages), _listed(kinds)
-        for what, names, allowed in (("language", codes, grid.all_languages()), ("kind of trial", only, KINDS)):
+        for what, names, allowed in (("language", codes, grid.all_languages()), ("kind of trial", only, MATRIX_ROLES)):
             for name in names:
                 if name not in allowed:
                     raise unknown(what, name, allowed)

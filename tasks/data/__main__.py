@@ -21,13 +21,13 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from grids.errors import UserError, one_line_errors, unknown
-from grids.grid import Data, Grid, load
+from grids.grid import SYNTHETIC, Data, Grid, load
 from tasks import make_task
 from tasks.data import common_voice
 from tasks.data.clips import GENDERS, Needs
 from tasks.data.common_voice import SPLITS
 from tasks.data.feasibility import Feasibility, feasibility
-from tasks.data.prepare import SYNTHETIC, Progress, open_corpus, prepare, prepared_folder
+from tasks.data.prepare import Progress, open_corpus, prepare, prepared_folder
 from tasks.data.report import LanguageReport, read
 from tasks.data.store import REPORT, language_place, refused_report
 

@@ -9,7 +9,7 @@ from tests.engine.runs import engine, gender_grid, write_grid
 from tests.tasks.data.hostile import plain_release
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
-TOY = {"task": "toy", "corpus": "none", "languages": ["ca", "no", "zh-CN"], "samples": 8}
+TOY = {"task": "toy", "corpus": "synthetic", "languages": ["ca", "no", "zh-CN"], "samples": 8}
 
 
 def test_a_part_then_the_grid_trains_each_trial_once(tmp_path: Path) -> None:
