@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from grids.errors import UserError, require
+from grids.machine import LONGEST_SOCKET_PATH, RAY_SOCKET
 from grids.schema import from_table
 
 JOB_FOLDER = "/r-0123456789"  # a job's folder in `temp_dir`
-RAY_SOCKET = "/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
-LONGEST_SOCKET_PATH = 107  # bytes, of a Unix socket
 SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW", re.IGNORECASE)
 NAMES = ("account", "partition", "qos", "memory", "interface")
 

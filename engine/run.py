@@ -39,9 +39,9 @@ from engine.progress import Display
 from engine.store import Result
 from grids.errors import UserError
 from grids.files import is_full
+from grids.machine import OBJECT_STORE_BYTES
 
 logger = logging.getLogger(__name__)
-OBJECT_STORE_BYTES = 256 * 1024**2  # paths travel, arrays do not
 WAITING = {
     "CPU": 0.0,
     "memory": 1.0,
