@@ -179,14 +179,15 @@ def _source_notes(cltm: CLTM, provenance: Provenance, noise: ItemNoise | None) -
     for what, found in (("configurations", provenance.config_sha), ("code versions", provenance.code_version)):
         if len(found) > 1:
             notes.append(f"The scores come from {len(found)} {what} ({_names(found)}).")
-    if provenance.n_test and provenance.n_test[0] < FEW_TEST_ITEMS:
+    if provenance.n_test and 0 < provenance.n_test[0] < FEW_TEST_ITEMS:  # 0: the score rests on no items
         kept = int((noise.speakers > 0).sum()) if noise else 0
         beside = f", but beside them, from the predictions kept of {kept} of {cltm.n} languages" if kept else ""
         smallest = f"The smallest test set has {provenance.n_test[0]} items"
         notes.append(f"{smallest}; its own noise is not in the intervals over seeds{beside}.")
     unknown = [code for code, family in zip(cltm.languages, cltm.families, strict=True) if not family]
     if unknown:
-        notes.append(f"Family unknown, counted as a family of its own: {_names(unknown)}.")
+        notes.append(f"Family unknown, counted as a family of its own: {_names(unknown)}. A line in "
+                     "grids/languages.toml, or a CSV for --families, tells it.")  # fmt: skip
     return notes
 
 

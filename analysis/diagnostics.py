@@ -1,6 +1,7 @@
 """What a whole matrix says: the aggregates of the CLTM paper, and strengths a language.
 
-A new statistic is one function of a `CLTM` and one line in `AGGREGATES`. Each returns None where it can't be known.
+Each is a function of a `CLTM` and a line in `AGGREGATES`; it returns None where it can't be known. These are what the
+profile "paper" shows; a statistic of your own goes into `FURTHER` of `analysis.summary`.
 
 Cells that are kept out (`CLTM.used`: undefined, negative self-gain, missing) are treated by one rule, fixed before any
 score is there: a mean over cells is taken over the cells used, and the diagonal keeps the weight that it has in a full

@@ -15,9 +15,10 @@ import numpy as np
 
 from analysis.merge import check_one_experiment, merged_plan, one_row_a_score
 from analysis.raw import raw_from
-from analysis.scores import ROLES, Exclusion, Part, Plan, Provenance, Source, holes, scores_from, sha256_of
+from analysis.scores import Exclusion, Part, Plan, Provenance, Source, holes, scores_from, sha256_of
 from engine.store import Store
 from grids.errors import UserError, unknown
+from grids.mixture import MATRIX_ROLES
 from grids.seeds import Seeds
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 NEEDED = ("trial", "role", "donor", "seed", "language", "metric", "condition", "primary", "value", "higher_is_better")
 COLUMNS = (*NEEDED, "mixture", "samples", "n_train", "n_test", "device", "config_sha", "data_sha", "code_version")
-RAW_ROLES = (*ROLES, "untouched")
+RAW_ROLES = (*MATRIX_ROLES, "untouched")
 
 
 def read_folders(folders: Sequence[Path], metric: str | None = None) -> Source:
@@ -46,7 +47,7 @@ def read_folders(folders: Sequence[Path], metric: str | None = None) -> Source:
         raise UserError(f"{str(folders[0])!r} holds learning curves; read it with python -m analysis.interval")
     expected = plan.matrix and bool(plan.languages)  # a matrix that still lacks its self runs is none without self-gain
     frame = read_rows(folders, plan) if expected else read_rows(folders, plan, RAW_ROLES, conditions=True)
-    plain = frame[(frame["condition"] == "") & frame["role"].isin(ROLES)]
+    plain = frame[(frame["condition"] == "") & frame["role"].isin(MATRIX_ROLES)]
     raw = not expected and not (plain["role"] == "self").any()
     frame = frame if raw else plain
     frame = one_metric(frame, metric, folders)
@@ -106,7 +107,7 @@ def _draws(path: Path, table: Mapping[str, Any]) -> Seeds:
 
 
 def read_rows(
-    folders: Sequence[Path], plan: Plan, roles: Sequence[str] = ROLES, *, conditions: bool = False
+    folders: Sequence[Path], plan: Plan, roles: Sequence[str] = MATRIX_ROLES, *, conditions: bool = False
 ) -> "pd.DataFrame":
     """The rows of these roles in all folders, each score once, with those of `COLUMNS` that there are.
 

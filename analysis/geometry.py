@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grids.errors import UserError, one_line_errors
+from grids.mixture import ROLES
 
 if TYPE_CHECKING:
     from analysis.centroids import Cloud, Geometry, Model, RankTest
     from analysis.matrix import CLTM
     from analysis.scores import Plan, Provenance
-
-ROLES = ("base", "self", "cross", "third", "zero", "untouched", "other")
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,6 +26,7 @@ from analysis.summary import beside_text, printed
 from analysis.uncertainty import CROSS
 from analysis.view import all_orders
 from grids.files import write_atomically
+from grids.languages import language
 
 REPORT_FILE = "report.html"
 TEMPLATE = "report.html"
@@ -69,6 +70,7 @@ def render(analysis: Analysis, drawn: Drawn = NOTHING_DRAWN) -> str:
     rows, found = report_rows(analysis), analysis.findings
     return template(TEMPLATE).render(
         a=analysis, title=headline(analysis), rows=rows,
+        names={code: language(code).name for code in analysis.cltm.languages},
         limit=colour_limit(analysis.cltm.values[analysis.cltm.used]), gradient=gradient(),
         kinds=kinds(analysis), orders=orders(analysis),
         values=[(value.aggregate, signed(printed(value)), signed(beside_text(value))) for value in analysis.values],

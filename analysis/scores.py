@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.uncertainty import Floats, Ints
+from grids.mixture import MATRIX_ROLES
 from grids.seeds import Seeds
 
 if TYPE_CHECKING:
     import pandas as pd
-
-ROLES = ("base", "self", "cross")
 
 
 @dataclass(frozen=True)
@@ -209,7 +208,7 @@ def scores_from(frame: "pd.DataFrame", codes: tuple[str, ...], seeds: tuple[int,
     target = frame["language"].map(place).to_numpy(dtype=np.int64)
     donor = frame["donor"].map(place).fillna(0).to_numpy(dtype=np.int64)
     seed = np.searchsorted(seeds, frame["seed"].to_numpy())
-    for role in ROLES:
+    for role in MATRIX_ROLES:
         row = (frame["role"] == role).to_numpy()
         at: Any = (target[row], donor[row], seed[row]) if role == "cross" else (target[row], seed[row])
         arrays[role][at] = value[row]

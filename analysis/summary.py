@@ -2,6 +2,9 @@
 
 "paper" is the published definitions and the counts of cells, alone; "recommended" adds what it takes to read them:
 noise floors, values without noise, intervals, chance, and what the tests say of the cells. Both use the same cells.
+
+A new statistic is one function of a `CLTM`, in any module, that returns None where it can't be known, and one line in
+`FURTHER`: page, summary, LaTeX and W&B have it then. `AGGREGATES` of `analysis.diagnostics` is the paper's alone.
 """
 
 from dataclasses import dataclass, replace

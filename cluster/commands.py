@@ -12,7 +12,7 @@ from cluster.site import load_site
 from engine.store import Store
 from grids.errors import UserError
 from grids.files import write_atomically
-from grids.grid import load
+from grids.grid import SYNTHETIC, load
 from tasks.data.collective import fetch, missing
 
 QUEUE = "%.14i %.10T %.11M %.11l %.5D %R"  # job, state, time used, limit, nodes, nodes' names or why it waits
@@ -61,7 +61,7 @@ def prefetch(path: str) -> int:
         UserError: the grid can't be used, or data or a model is not to be had.
     """
     grid = load(path)
-    if grid.corpus not in ("none", "synthetic"):
+    if grid.corpus != SYNTHETIC:
         release = Path(grid.corpus).expanduser()
         for language in missing(release, grid.all_languages()):
             print(f"fetching {release.name} {language}", flush=True)  # noqa: T201
@@ -76,7 +76,7 @@ def prefetch(path: str) -> int:
 def request_for(path: str, results: Path | None, time: str, nodes: int, shards: int, after: str) -> Request:
     """The request that the command line stands for; paths become absolute."""
     grid = load(path)
-    folder = results if results is not None else Path("results", grid.name)
+    folder = results if results is not None else grid.results
     name = f"cltm-{grid.name}"
     absolute = Path(path).resolve(), folder.resolve(), Path.cwd()
     return Request(name, *absolute, sys.executable, time, nodes, shards, after)

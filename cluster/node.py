@@ -26,6 +26,7 @@ from pathlib import Path
 from types import FrameType
 
 from grids.errors import UserError, one_line_errors
+from grids.machine import OBJECT_STORE_BYTES
 
 PORTS = (
     "port", "dashboard-port", "ray-client-server-port", "node-manager-port", "object-manager-port",
@@ -34,7 +35,6 @@ PORTS = (
 HEAD_PORTS = PORTS[:3]
 FIRST_PORT, BLOCK, BLOCKS, CANDIDATES = 10_000, 20, 1_000, 20  # all below what systems hand out by themselves
 START_SECONDS = 300.0
-OBJECT_STORE_BYTES = 256 * 1024**2  # paths travel, arrays do not
 SIOCGIFADDR = 0x8915  # linux/sockios.h
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 

@@ -6,20 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from grids.errors import UserError
+from grids.errors import UserError, require
+from grids.machine import LONGEST_SOCKET_PATH, RAY_SOCKET
 from grids.schema import from_table
 
 JOB_FOLDER = "/r-0123456789"  # a job's folder in `temp_dir`
-RAY_SOCKET = "/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
-LONGEST_SOCKET_PATH = 107  # bytes, of a Unix socket
 SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW", re.IGNORECASE)
 NAMES = ("account", "partition", "qos", "memory", "interface")
-
-
-def _require(condition: bool, message: str) -> None:
-    """Raises a `UserError` with the message unless the condition holds."""
-    if not condition:
-        raise UserError(message)
 
 
 @dataclass(frozen=True)
@@ -87,29 +80,29 @@ class Site:
         for name in NAMES:
             value = getattr(self, name)
             plain = re.fullmatch(r"[\w.,@+:-]*", value) is not None
-            _require(plain, f"{name} is {value!r}; allowed: letters, digits and any of . , @ + : - _")
+            require(plain, f"{name} is {value!r}; allowed: letters, digits and any of . , @ + : - _")
         for name in ("cpus_per_node", "gpus_per_node"):
-            _require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}; allowed: >= 0")
-        _require(self.grace_seconds >= 30, f"grace_seconds is {self.grace_seconds}; allowed: >= 30")
+            require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}; allowed: >= 0")
+        require(self.grace_seconds >= 30, f"grace_seconds is {self.grace_seconds}; allowed: >= 30")
         named = bool(self.container.image) or self.container == Container()
-        _require(named, "[container] has no image; it names the file that apptainer runs")
+        require(named, "[container] has no image; it names the file that apptainer runs")
         for option in self.sbatch:
             right = re.fullmatch(r"--?\w[^\n]*", option) is not None
-            _require(right, f"sbatch holds {option!r}; allowed: options such as '--constraint=a100'")
+            require(right, f"sbatch holds {option!r}; allowed: options such as '--constraint=a100'")
         self._check_folders()
         for name in self.environment:
             known = re.fullmatch(r"[A-Za-z_]\w*", name) is not None and not SECRET.search(name)
-            _require(known, f"environment names {name!r}; allowed: names of variables that hold no key or token")
+            require(known, f"environment names {name!r}; allowed: names of variables that hold no key or token")
 
     def _check_folders(self) -> None:
         """The temporary folder is short enough for sockets; the node-local one holds variables and no commands."""
         plain = re.fullmatch(r"/[\w./-]*", self.temp_dir) is not None
-        _require(plain, f"temp_dir is {self.temp_dir!r}; allowed: an absolute path of letters, digits, . / - _")
+        require(plain, f"temp_dir is {self.temp_dir!r}; allowed: an absolute path of letters, digits, . / - _")
         longest = LONGEST_SOCKET_PATH - len(JOB_FOLDER + RAY_SOCKET)
         short = len(self.temp_dir) <= longest
-        _require(short, f"temp_dir is {self.temp_dir!r}, {len(self.temp_dir)} bytes; sockets allow {longest}")
+        require(short, f"temp_dir is {self.temp_dir!r}, {len(self.temp_dir)} bytes; sockets allow {longest}")
         right = re.fullmatch(r"([/$][\w./${}-]*)?", self.node_local) is not None
-        _require(right, f"node_local is {self.node_local!r}; allowed: an absolute path, which may hold $VARIABLES")
+        require(right, f"node_local is {self.node_local!r}; allowed: an absolute path, which may hold $VARIABLES")
 
 
 def load_site(path: Path | None) -> Site:

@@ -69,7 +69,3 @@ class Checkpoints:
         with replacing(self._path) as partial:
             torch.save({"made_with": self._made_with, "state": dict(state)}, partial)
         self._last = time.monotonic()
-
-    def forget(self) -> None:
-        """Removes the state."""
-        self._path.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -17,7 +17,7 @@ from rich.table import Table
 
 from engine.claims import STOP_SIGNALS, Run, alone, running, stopping_on_signals
 from engine.cost import Audio, audio_hours, estimate
-from engine.job import Job, Progress, joined, make_job, settle
+from engine.job import Job, joined, make_job, settle
 from engine.pilot import pilot_part, pilot_rows, time_rows
 from engine.plan import Plan, Selection, make_plan
 from engine.status import by_cause, status_of
@@ -25,6 +25,9 @@ from engine.store import Store
 from engine.sync import sending
 from grids.errors import Exit, UserError
 from grids.grid import MOST_RUNS, Grid, load
+
+if TYPE_CHECKING:
+    from tasks.data.prepare import Progress
 
 logger = logging.getLogger(__name__)
 RAY_COPY = "working_dir_files"  # of Ray's temporary folder, where it unpacks what `ray job submit` uploads
@@ -48,7 +51,7 @@ class Asked:
     results: Path | None = None
     languages: str = ""
     seeds: str = ""
-    only: tuple[str, ...] = ()
+    only: str = ""
 
     def load(self) -> tuple[Grid, Selection]:
         """The grid and the part of it."""
@@ -69,7 +72,7 @@ def plan(asked: Asked, pilot: bool = False) -> int:
         with suppress(UserError):  # of a folder that cannot be written to; its table only saves time
             _compact(job)
     _print_plan(job, part, console)
-    _print_dropped(job, console)
+    _print_dropped(job, asked.grid, console)
     return 0
 
 
@@ -101,7 +104,7 @@ def _fill(job: Job, part: Selection, console: Console) -> int:
             _compact(job)  # after a kill: each result is opened once
         planned = make_plan(job, part)
         console.print(_headline(job, planned, part))
-        _print_dropped(job, console)
+        _print_dropped(job, job.store.grid_path, console)
         try:
             if planned.pending:
                 with sending(job.results, job.wandb == "online"):
@@ -180,7 +183,7 @@ def _grid_of(results: Path) -> Grid:
 def _make_job(grid: Grid, results: Path | None, console: Console) -> Job:
     """The job, with a progress bar while clips are decoded."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    folder = _results_folder(results if results is not None else Path("results", grid.name))
+    folder = _results_folder(results if results is not None else grid.results)
     with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         return make_job(grid, folder, _bar_updater(bars, console))
 
@@ -192,7 +195,7 @@ def _results_folder(folder: Path) -> Path:
     return Path(os.environ.get("CLTM_RESULTS") or Path.home(), folder)
 
 
-def _bar_updater(bars: Bars, console: Console) -> Progress:
+def _bar_updater(bars: Bars, console: Console) -> "Progress":
     """A progress function with a bar a language, or a line a language where the output is no terminal."""
     known = dict[str, Any]()
 
@@ -208,7 +211,7 @@ def _bar_updater(bars: Bars, console: Console) -> Progress:
 
 def _run_with_display(job: Job, planned: Plan, run: Run, console: Console) -> None:
     """Runs the pending trials under the progress display."""
-    from engine.progress import Progress as Display
+    from engine.progress import Display
     from engine.run import run_pending
 
     with Display(job.grid, len(planned.pending), console) as display:
@@ -249,9 +252,11 @@ def _print_plan(job: Job, part: Selection, console: Console, measured: bool = Fa
         ("mixtures", f"{planned.mixtures}{of}"),
         ("trials", f"{planned.trials}{of}, {planned.finished} of them finished"),
         ("to train", f"{kinds['train']}"),
-        ("to score on further languages", f"{kinds['checkpoint']} from a kept checkpoint"),
-        ("to train again for further languages", f"{kinds['again']}"),
     ]
+    if kinds["checkpoint"]:
+        rows.append(("to score on further languages", f"{kinds['checkpoint']} from a kept checkpoint"))
+    if kinds["again"]:
+        rows.append(("to train again for further languages", f"{kinds['again']}"))
     audio = Audio(job)
     if job.corpus is not None:
         sizes = ", ".join(map(str, grid.sizes or (grid.samples,)))
@@ -278,7 +283,7 @@ def _print_rows(rows: Iterable[tuple[str, str]], console: Console) -> None:
     console.print(table)
 
 
-def _print_dropped(job: Job, console: Console) -> None:
+def _print_dropped(job: Job, grid_file: str | Path, console: Console) -> None:
     """One line on clips that the corpus lists and that no trial uses, if there are any."""
     if job.corpus is None:
         return
@@ -289,7 +294,7 @@ def _print_dropped(job: Job, console: Console) -> None:
     counts = [f"{report.language} {len(report.dropped)}" for report in reports if report.dropped]
     if counts:
         codes = ",".join(report.language for report in reports if report.dropped)
-        command = f"python -m tasks.data report {job.grid.corpus} --languages {codes} --dropped"
+        command = f"python -m tasks.data report {grid_file} --languages {codes} --dropped"
         console.print(f"clips dropped: {', '.join(counts)}. Which and why: {command}")
 
 
@@ -303,6 +308,8 @@ def _report_holes(job: Job, part: Selection, run: Run, console: Console) -> int:
         failures = [failure for failure in job.store.failures() if failure.slug in missing]
         for line in by_cause(failures)[:MOST_CAUSES]:
             console.print(f"  {line}")
+        if failures:
+            console.print("each file says why, with the traceback; the same command tries them again")
         return _more_to_do(len(held & missing), run, console)
     if left:
         console.print(f"the part asked for is complete; {len(left)} trials of the grid are missing")

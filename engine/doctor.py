@@ -14,13 +14,12 @@ from pathlib import Path
 
 from engine.sync import answers, has_key
 from grids.grid import NO_BACKBONE, Grid, Tracking
+from grids.machine import LONGEST_SOCKET_PATH, RAY_SOCKET
 from tasks.data.cache import cache_folder
 
 SHARED_MEMORY_BYTES = 512 * 1024**2
 FREE_DISK_BYTES = 5 * 1024**3
-LONGEST_SOCKET_PATH = 107  # bytes, of a Unix socket
 ANSWER_SECONDS = 5.0  # of a cluster or a SLURM controller
-RAY_SOCKET = "/ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
 
 
 @dataclass(frozen=True)
@@ -104,9 +103,11 @@ def _shared_memory() -> Finding:
 
 
 def _socket_path() -> Finding:
-    length = len(os.environ.get("RAY_TMPDIR", tempfile.gettempdir()) + RAY_SOCKET)
+    length = len(os.environ.get("RAY_TMPDIR", tempfile.gettempdir()) + "/ray" + RAY_SOCKET)
     fix = "set RAY_TMPDIR to a short, node-local path such as /tmp"
-    return Finding("temp path", length <= LONGEST_SOCKET_PATH, f"sockets of {length} bytes, 107 allowed", fix)
+    return Finding(
+        "temp path", length <= LONGEST_SOCKET_PATH, f"sockets of {length} bytes, {LONGEST_SOCKET_PATH} allowed", fix
+    )
 
 
 def _slurm() -> Finding:

@@ -9,12 +9,12 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tomli_w
 
@@ -26,7 +26,8 @@ from tasks import make_task
 from tasks.base import Task
 from tasks.data.cache import cache_folder
 
-Progress = Callable[[str, int, int], None]
+if TYPE_CHECKING:
+    from tasks.data.prepare import Progress
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Job:
         return Store(self.results)
 
 
-def make_job(grid: Grid, results: Path, progress: Progress | None = None) -> Job:
+def make_job(grid: Grid, results: Path, progress: "Progress | None" = None) -> Job:
     """Checks everything that can be known before a training, and prepares the data.
 
     Args:

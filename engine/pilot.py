@@ -27,7 +27,7 @@ from engine.power import (
 from engine.store import Result
 from grids.errors import UserError
 from grids.grid import Grid
-from grids.seeds import KINDS
+from grids.mixture import MATRIX_ROLES
 
 LANGUAGES, SEEDS = 3, 4  # three cells; four seeds give a correlation nine degrees of freedom
 GUESSED_R = 0.5  # where the pilot's self-gains can't be told from 0
@@ -51,11 +51,11 @@ def pilot_part(grid: Grid, asked: Selection) -> Selection:
     if grid.mode != "matrix" or len(grid.languages) < 2:
         raise UserError(f"a pilot needs mode = 'matrix' and two languages; got {grid.mode!r}, {len(grid.languages)}")
     if asked.kinds:
-        raise UserError(f"a pilot trains bases, self runs and pairs; leave out --only {' '.join(asked.kinds)}")
+        raise UserError(f"a pilot trains bases, self runs and pairs; leave out --only {','.join(asked.kinds)}")
     last, count = len(grid.languages) - 1, min(LANGUAGES, len(grid.languages))
     spread = tuple(grid.languages[round(n * last / (count - 1))] for n in range(count))
     paired = tuple(seed for seed in grid.seeds.cross if seed in grid.seeds.self_)
-    return Selection(asked.languages or spread, asked.seeds or (paired or grid.seeds.all)[:SEEDS], KINDS)
+    return Selection(asked.languages or spread, asked.seeds or (paired or grid.seeds.all)[:SEEDS], MATRIX_ROLES)
 
 
 def pilot_rows(job: Job, part: Selection, rest: Plan) -> list[Row]:
@@ -135,7 +135,7 @@ def seed_rows(grid: Grid, results: Sequence[Result]) -> list[Row]:
         return [("seeds", "unknown: their spread needs two seeds of every trial of a target, and scores that vary")]
     seeds, languages = grid.seeds, len(grid.languages)
     counts = Counts(len(seeds.base), len(seeds.self_), len(seeds.cross))
-    sds = ", ".join(f"{kind} {_pooled_sd(targets, rows):.4f}" for kind, rows in zip(KINDS, ROWS, strict=True))
+    sds = ", ".join(f"{kind} {_pooled_sd(targets, rows):.4f}" for kind, rows in zip(MATRIX_ROLES, ROWS, strict=True))
     interval = f"{found.correlation:.2f} ({found.low:.2f} to {found.high:.2f})"
     return [
         ("seeds' spread", f"sd {found.sd:.4f} of a score ({sds}); correlation of one seed's scores {interval}"),
@@ -148,9 +148,9 @@ def _targets(grid: Grid, results: Sequence[Result]) -> list[Floats]:
     """Higher-is-better scores of each target that has them all: (base, self, a donor each; the seeds that all have)."""
     values: dict[str, dict[tuple[int, str], dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
     for row in (row for result in results for row in result.rows(grid.samples)):
-        if row["primary"] and not row["condition"] and row["role"] in KINDS:
+        if row["primary"] and not row["condition"] and row["role"] in MATRIX_ROLES:
             value = row["value"] if row["higher_is_better"] else 1 - row["value"]
-            values[row["language"]][KINDS.index(row["role"]), row["donor"]][row["seed"]] = value
+            values[row["language"]][MATRIX_ROLES.index(row["role"]), row["donor"]][row["seed"]] = value
     most = max((len(conditions) for conditions in values.values()), default=0)
     targets = []
     for conditions in (dict(sorted(each.items())) for each in values.values()):

@@ -2,15 +2,13 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from engine.job import Job
 from grids.errors import UserError, unknown
 from grids.grid import Grid
-from grids.mixture import Trial
-from grids.seeds import KINDS
+from grids.mixture import MATRIX_ROLES, Trial
 
 
 @dataclass(frozen=True)
@@ -28,24 +26,24 @@ class Selection:
     kinds: tuple[str, ...] = ()
 
     @classmethod
-    def parse(cls, grid: Grid, languages: str = "", seeds: str = "", kinds: Sequence[str] = ()) -> "Selection":
+    def parse(cls, grid: Grid, languages: str = "", seeds: str = "", kinds: str = "") -> "Selection":
         """Reads what the command line says.
 
         Args:
             grid: what a part is taken of.
             languages: codes with commas between them.
             seeds: e.g. "0-3,7".
-            kinds: of "base", "self" and "cross".
+            kinds: of "base", "self" and "cross", with commas between them.
 
         Raises:
             UserError: a language, seed or kind that the grid has not, or no trial is left.
         """
-        codes = tuple(code.strip() for code in languages.split(",")) if languages else ()
-        for what, names, allowed in (("language", codes, grid.all_languages()), ("kind of trial", kinds, KINDS)):
+        codes, only = _listed(languages), _listed(kinds)
+        for what, names, allowed in (("language", codes, grid.all_languages()), ("kind of trial", only, MATRIX_ROLES)):
             for name in names:
                 if name not in allowed:
                     raise unknown(what, name, allowed)
-        part = cls(codes, _seeds(seeds, grid), tuple(kinds))
+        part = cls(codes, _seeds(seeds, grid), only)
         if not any(part.holds(trial, grid.samples) for trial in grid.trials()):
             raise UserError("no trial of the grid is of these languages, seeds and kinds at once")
         return part
@@ -120,6 +118,11 @@ def make_plan(job: Job, part: Selection | None = None) -> Plan:
                 kept = store.kept_path("checkpoints", trial, ".safetensors").exists()
                 pending.append(Pending(trial, missing, "checkpoint" if kept else "again"))
     return Plan(len(wanted), len(trials), tuple(pending))
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    """The parts of "ca,es"."""
+    return tuple(part.strip() for part in text.split(",")) if text else ()
 
 
 def _seeds(text: str, grid: Grid) -> tuple[int, ...]:

@@ -16,12 +16,13 @@ from rich.text import Text
 
 from engine.store import Result
 from grids.grid import Grid
+from grids.mixture import MATRIX_ROLES
 
 MOST_LANGUAGES = 16  # a larger matrix fits no terminal
 PLAIN_SECONDS = 10.0
 
 
-class Progress:
+class Display:
     """Counts finished and failed trials and shows them."""
 
     COLUMNS = ("primary", "condition", "role", "language", "donor", "value")  # of the rows that it takes in
@@ -33,7 +34,7 @@ class Progress:
         self._start, self._last_print = time.monotonic(), 0.0
         self._live = Live(console=console, refresh_per_second=4, transient=False) if console.is_terminal else None
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "Display":
         if self._live is not None:
             self._live.start()
         self._show(force=True)
@@ -47,7 +48,7 @@ class Progress:
     def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Takes in rows of `scores.parquet`."""
         for row in rows:
-            if row["primary"] and not row["condition"] and row["role"] in ("base", "self", "cross"):
+            if row["primary"] and not row["condition"] and row["role"] in MATRIX_ROLES:
                 self._cells[row["language"], row["donor"]].append(row["value"])
 
     def finished(self, result: Result) -> None:

@@ -35,13 +35,13 @@ from ray.tune.schedulers import FIFOScheduler
 from engine.claims import LOOK_SECONDS, STOP_SIGNALS, Run, stop_watch
 from engine.job import Job
 from engine.plan import Pending
-from engine.progress import Progress
+from engine.progress import Display
 from engine.store import Result
 from grids.errors import UserError
 from grids.files import is_full
+from grids.machine import OBJECT_STORE_BYTES
 
 logger = logging.getLogger(__name__)
-OBJECT_STORE_BYTES = 256 * 1024**2  # paths travel, arrays do not
 WAITING = {
     "CPU": 0.0,
     "memory": 1.0,
@@ -72,7 +72,7 @@ class Chunk:
         return self.scratch / f"all-started-{len(self.items)}-{min(self.items)}"
 
 
-def run_pending(job: Job, pending: tuple[Pending, ...], run: Run, progress: Progress) -> None:
+def run_pending(job: Job, pending: tuple[Pending, ...], run: Run, display: Display) -> None:
     """Runs the trials; each finished one is in the results folder when it counts as finished.
 
     Returns when no trial is left that has neither finished nor failed, that no other run trains, or the run was asked
@@ -90,14 +90,14 @@ def run_pending(job: Job, pending: tuple[Pending, ...], run: Run, progress: Prog
         free = tuple(item for item in pending if item.trial.slug not in held)
         if not free or run.is_stopping():
             return
-        ended = _run_free(job, free, run, progress)
+        ended = _run_free(job, free, run, display)
         in_vain = 0 if ended else in_vain + 1
         pending = tuple(item for item in pending if item.trial.slug not in ended)
 
 
-def _run_free(job: Job, pending: tuple[Pending, ...], run: Run, progress: Progress) -> set[str]:
+def _run_free(job: Job, pending: tuple[Pending, ...], run: Run, display: Display) -> set[str]:
     """Runs trials with one Ray, until it dies. Returns those that finished or failed."""
-    watch, size = _Watch(job, run, progress), job.grid.resources.trials_per_tuner
+    watch, size = _Watch(job, run, display), job.grid.resources.trials_per_tuner
     try:
         with _ray(), _scratch(job.results) as scratch:
             concurrent = _concurrent_trials(job, ray.cluster_resources())
@@ -228,8 +228,8 @@ def _train_loop(config: dict[str, Any]) -> Result | None:
 class _Watch(tune.Callback):
     """Sees how trials end: tells the display, keeps why workers died, gives back what dead workers had claimed."""
 
-    def __init__(self, job: Job, run: Run, progress: Progress) -> None:
-        self._store, self._run, self._progress = job.store, run, progress
+    def __init__(self, job: Job, run: Run, display: Display) -> None:
+        self._store, self._run, self._display = job.store, run, display
         self._handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
         self._items: Mapping[str, Pending] = {}
         self._waiting, self._all_started = set[str](), Path()
@@ -251,7 +251,7 @@ class _Watch(tune.Callback):
         if result is None or not result.languages >= set(item.languages):
             return False
         self.ended.add(item.trial.slug)
-        self._progress.finished(result)
+        self._display.finished(result)
         return True
 
     def is_over(self) -> bool:
@@ -297,7 +297,7 @@ class _Watch(tune.Callback):
 
     def _failed(self, item: Pending) -> None:
         self.ended.add(item.trial.slug)
-        self._progress.failed(self._store.cause(item.trial) or "unknown: its cause could not be written")
+        self._display.failed(self._store.cause(item.trial) or "unknown: its cause could not be written")
 
 
 class _Stop(tune.Stopper):
@@ -351,6 +351,8 @@ def _concurrent_trials(job: Job, cluster: dict[str, float]) -> int:
                 f"one trial needs {amount:g} {name}s ([resources]: {workers} workers), but Ray has "
                 f"{cluster.get(name, 0):g}"
             )
+    if cluster.get("GPU") and not need["GPU"] and job.task.needs.audio:
+        logger.warning("no trial uses the %g GPUs that are here: gpus_per_trial in [resources] is 0", cluster["GPU"])
     return int(min(cluster[name] / amount for name, amount in need.items() if amount))
 
 

@@ -71,8 +71,8 @@ def _phases(passes: pa.Table) -> str:
     for text in _values(passes, "phases"):
         seconds.update(json.loads(text))
     total = sum(seconds.values())
-    shares = ", ".join(f"{name} {each / total:.0%}" for name, each in seconds.most_common()) if total else "no time"
-    return f"{shares} of {total / 3600:.3g} hours, summed over trials"
+    shares = [f"{name} {each / total:.0%}" for name, each in seconds.most_common() if total and each / total >= 0.005]
+    return f"{', '.join(shares) or 'no time'} of {total / 3600:.3g} hours, summed over trials"
 
 
 def _rate(table: pa.Table) -> str:

@@ -24,6 +24,12 @@ class UserError(ValueError):
     """A mistake in what the user gave: the message says what, what it was, and what is allowed."""
 
 
+def require(condition: bool, message: str) -> None:
+    """Raises a `UserError` with the message unless the condition holds."""
+    if not condition:
+        raise UserError(message)
+
+
 def nearest(got: str, allowed: Iterable[str]) -> str:
     """Returns " (did you mean 'x'?)" for the closest allowed name, or an empty text if none is close."""
     close = difflib.get_close_matches(got, list(allowed), n=1)

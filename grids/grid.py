@@ -14,20 +14,15 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from grids.errors import UserError
+from grids.errors import UserError, require
 from grids.mixture import Mixture, Trial
 from grids.schema import check_table, from_table
 from grids.seeds import Seeds
 
+SYNTHETIC = "synthetic"  # the corpus that `tasks.data.synthetic` makes
 NO_BACKBONE = "none"  # in [model], for a task whose network starts from nothing
 MOST_RUNS = 2_000  # W&B runs of a grid, unless it asks for more
 Keep = Literal["predictions", "embeddings", "checkpoints"]
-
-
-def _require(condition: bool, message: str) -> None:
-    """Raises a `UserError` with the message unless the condition holds."""
-    if not condition:
-        raise UserError(message)
 
 
 @dataclass(frozen=True)
@@ -48,7 +43,7 @@ class Model:
     layerdrop: float = 0.0
 
     def __post_init__(self) -> None:
-        _require(0 <= self.layerdrop < 1, f"layerdrop in [model] is {self.layerdrop}; allowed: 0 <= layerdrop < 1")
+        require(0 <= self.layerdrop < 1, f"layerdrop in [model] is {self.layerdrop}; allowed: 0 <= layerdrop < 1")
 
 
 @dataclass(frozen=True)
@@ -85,15 +80,15 @@ class Train:
     select_clips: int = 1000
 
     def __post_init__(self) -> None:
-        _require(self.learning_rate > 0, f"learning_rate in [train] is {self.learning_rate}; allowed: > 0")
-        _require(self.epochs >= 1, f"epochs in [train] is {self.epochs}; allowed: >= 1")
-        _require(self.batch_size >= 1, f"batch_size in [train] is {self.batch_size}; allowed: >= 1")
-        _require(self.weight_decay >= 0, f"weight_decay in [train] is {self.weight_decay}; allowed: >= 0")
-        _require(self.gradient_clip >= 0, f"gradient_clip in [train] is {self.gradient_clip}; allowed: >= 0")
-        _require(self.select_clips >= 0, f"select_clips in [train] is {self.select_clips}; allowed: >= 0")
-        _require(0 <= self.warmup < 1, f"warmup in [train] is {self.warmup}; allowed: 0 <= warmup < 1")
+        require(self.learning_rate > 0, f"learning_rate in [train] is {self.learning_rate}; allowed: > 0")
+        require(self.epochs >= 1, f"epochs in [train] is {self.epochs}; allowed: >= 1")
+        require(self.batch_size >= 1, f"batch_size in [train] is {self.batch_size}; allowed: >= 1")
+        require(self.weight_decay >= 0, f"weight_decay in [train] is {self.weight_decay}; allowed: >= 0")
+        require(self.gradient_clip >= 0, f"gradient_clip in [train] is {self.gradient_clip}; allowed: >= 0")
+        require(self.select_clips >= 0, f"select_clips in [train] is {self.select_clips}; allowed: >= 0")
+        require(0 <= self.warmup < 1, f"warmup in [train] is {self.warmup}; allowed: 0 <= warmup < 1")
         steps_fit = self.steps >= 1 if self.budget == "steps" else self.steps == 0
-        _require(steps_fit, f"steps in [train] is {self.steps}: it needs budget = 'steps' and a value >= 1")
+        require(steps_fit, f"steps in [train] is {self.steps}: it needs budget = 'steps' and a value >= 1")
 
 
 @dataclass(frozen=True)
@@ -114,11 +109,11 @@ class Data:
     max_broken_share: float = 0.2
 
     def __post_init__(self) -> None:
-        _require(self.max_train_clips >= 0, f"max_train_clips in [data] is {self.max_train_clips}; allowed: >= 0")
+        require(self.max_train_clips >= 0, f"max_train_clips in [data] is {self.max_train_clips}; allowed: >= 0")
         ordered = 0 <= self.min_seconds < self.max_seconds
-        _require(ordered, f"[data] needs 0 <= min_seconds < max_seconds, got {self.min_seconds} and {self.max_seconds}")
+        require(ordered, f"[data] needs 0 <= min_seconds < max_seconds, got {self.min_seconds} and {self.max_seconds}")
         share = self.max_broken_share
-        _require(0 <= share <= 1, f"max_broken_share in [data] is {share}; allowed: 0 to 1")
+        require(0 <= share <= 1, f"max_broken_share in [data] is {share}; allowed: 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -149,12 +144,12 @@ class Resources:
 
     def __post_init__(self) -> None:
         for name in ("workers_per_trial", "cpus_per_trial", "trials_per_tuner"):
-            _require(getattr(self, name) >= 1, f"{name} in [resources] is {getattr(self, name)}; allowed: >= 1")
-        _require(self.max_retries >= 0, f"max_retries in [resources] is {self.max_retries}; allowed: >= 0")
+            require(getattr(self, name) >= 1, f"{name} in [resources] is {getattr(self, name)}; allowed: >= 1")
+        require(self.max_retries >= 0, f"max_retries in [resources] is {self.max_retries}; allowed: >= 0")
         for name in ("evaluation_seconds", "checkpoint_seconds"):
-            _require(getattr(self, name) >= 0, f"{name} in [resources] is {getattr(self, name)}; allowed: >= 0")
+            require(getattr(self, name) >= 0, f"{name} in [resources] is {getattr(self, name)}; allowed: >= 0")
         gpus = self.gpus_per_trial
-        _require(gpus >= 0 and (gpus <= 1 or gpus == int(gpus)), f"gpus_per_trial is {gpus}; allowed: 0 to 1, or whole")
+        require(gpus >= 0 and (gpus <= 1 or gpus == int(gpus)), f"gpus_per_trial is {gpus}; allowed: 0 to 1, or whole")
 
 
 @dataclass(frozen=True)
@@ -175,7 +170,7 @@ class Tracking:
     log_every: int = 10
 
     def __post_init__(self) -> None:
-        _require(self.log_every >= 1, f"log_every in [tracking] is {self.log_every}; allowed: >= 1")
+        require(self.log_every >= 1, f"log_every in [tracking] is {self.log_every}; allowed: >= 1")
 
     def mode(self, environ: Mapping[str, str]) -> Literal["off", "offline", "online"]:
         """Where W&B runs go, with the environment's WANDB_MODE and WANDB_API_KEY."""
@@ -240,36 +235,41 @@ class Grid:
 
     def __post_init__(self) -> None:
         self._check_sizes()
-        _require(self.clips_per_speaker >= 1, f"clips_per_speaker is {self.clips_per_speaker}; allowed: >= 1")
-        _require(self.max_test_clips >= 0, f"max_test_clips is {self.max_test_clips}; allowed: >= 0")
+        require(self.clips_per_speaker >= 1, f"clips_per_speaker is {self.clips_per_speaker}; allowed: >= 1")
+        require(self.max_test_clips >= 0, f"max_test_clips is {self.max_test_clips}; allowed: >= 0")
         named = re.fullmatch(r"[\w][\w.-]*", self.name)
-        _require(named is not None, f"name is {self.name!r}; allowed: letters, digits, '_', '-' and '.'")
-        _require(len(self.languages) >= 1, "languages is empty (or everything in it is excluded)")
+        require(named is not None, f"name is {self.name!r}; allowed: letters, digits, '_', '-' and '.'")
+        require(len(self.languages) >= 1, "languages is empty (or everything in it is excluded)")
         for name in ("languages", "sizes", "mixtures", "keep"):
             values = getattr(self, name)
             twice = sorted({str(value) for value in values if values.count(value) > 1})
-            _require(not twice, f"{name} has {', '.join(twice)} more than once")
-        _require(self.mode != "list" or len(self.mixtures) > 0, "mode = 'list' needs mixtures = [...]")
+            require(not twice, f"{name} has {', '.join(twice)} more than once")
+        require(self.mode != "list" or len(self.mixtures) > 0, "mode = 'list' needs mixtures = [...]")
         for text in self.mixtures:
             for code, count in Mixture.parse(text, self.samples).total_samples.items():
                 whole = count % self.clips_per_speaker == 0
-                _require(whole, f"mixture {text!r} takes {count} samples of {code}, no multiple of clips_per_speaker")
+                require(whole, f"mixture {text!r} takes {count} samples of {code}, no multiple of clips_per_speaker")
         late = sorted(set(self.all_languages()) & set(self.exclude))
-        _require(not late, f"exclude names {', '.join(late)}, which mixtures or evaluate ask for")
+        require(not late, f"exclude names {', '.join(late)}, which mixtures or evaluate ask for")
 
     def _check_sizes(self) -> None:
         """A curve has sizes, everything else has samples; each is a whole number of speakers."""
         if self.mode == "curve":
-            _require(self.samples == 0, f"samples is {self.samples}: mode = 'curve' has sizes = [...] instead")
-            _require(len(self.sizes) > 0, "mode = 'curve' needs sizes = [...], e.g. [30, 60, 120, 240]")
-            _require(not self.mixtures, "mode = 'curve' takes no mixtures; use another grid for them")
+            require(self.samples == 0, f"samples is {self.samples}: mode = 'curve' has sizes = [...] instead")
+            require(len(self.sizes) > 0, "mode = 'curve' needs sizes = [...], e.g. [30, 60, 120, 240]")
+            require(not self.mixtures, "mode = 'curve' takes no mixtures; use another grid for them")
         else:
-            _require(not self.sizes, f"sizes needs mode = 'curve', mode is {self.mode!r}")
-            _require(self.samples >= 1, f"samples is {self.samples}; allowed: >= 1 (a grid that is no curve needs it)")
+            require(not self.sizes, f"sizes needs mode = 'curve', mode is {self.mode!r}")
+            require(self.samples >= 1, f"samples is {self.samples}; allowed: >= 1 (a grid that is no curve needs it)")
         for name, size in [("samples", self.samples), *(("an item of sizes", size) for size in self.sizes)]:
-            _require(size >= 1 or name == "samples", f"{name} is {size}; allowed: >= 1")
+            require(size >= 1 or name == "samples", f"{name} is {size}; allowed: >= 1")
             whole = size % self.clips_per_speaker == 0
-            _require(whole, f"{name} is {size}, no multiple of clips_per_speaker = {self.clips_per_speaker}")
+            require(whole, f"{name} is {size}, no multiple of clips_per_speaker = {self.clips_per_speaker}")
+
+    @property
+    def results(self) -> Path:
+        """The results folder, unless the command line names another."""
+        return Path("results", self.name)
 
     @property
     def project(self) -> str:
@@ -359,7 +359,7 @@ def parse(table: Mapping[str, Any], name: str) -> Grid:
     languages, excluded = values.get("languages"), values.get("exclude", {})
     if isinstance(languages, list) and isinstance(excluded, dict):
         for code in excluded:
-            _require(code in languages, f"exclude names {code!r}, which languages does not list; list it there too")
+            require(code in languages, f"exclude names {code!r}, which languages does not list; list it there too")
         values["languages"] = [code for code in languages if code not in excluded]
     grid = from_table(Grid, {"name": name, **values})
     return replace(grid, train=check_table(Train, grid.train, "[train]"))

@@ -13,11 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from grids.errors import UserError
 
 Role = Literal["base", "self", "cross", "third", "zero", "untouched", "other"]
+ROLES: tuple[Role, ...] = get_args(Role)
+MATRIX_ROLES: tuple[Role, ...] = ("base", "self", "cross")  # of what a transfer matrix is made of
 
 SLUG_LENGTH = 80
 AS_JSON = json.JSONEncoder(sort_keys=True).encode

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from grids.errors import UserError, unknown
-from grids.mixture import Role
+from grids.mixture import MATRIX_ROLES, Role
 
-KINDS: tuple[Role, ...] = ("base", "self", "cross")
 NATURAL = range(2**63)
 
 
@@ -40,9 +39,9 @@ class Seeds:
             every = _listed(value, NATURAL, "seeds")
             return cls(every, every, every)
         for key in value:
-            if key not in KINDS:
-                raise unknown("key of seeds", key, KINDS)
-        absent = [kind for kind in KINDS if kind not in value]
+            if key not in MATRIX_ROLES:
+                raise unknown("key of seeds", key, MATRIX_ROLES)
+        absent = [kind for kind in MATRIX_ROLES if kind not in value]
         if absent:
             raise UserError(f"seeds lacks {', '.join(absent)}; write it like {{ base = 12, self = 12, cross = 4 }}")
         base = _listed(value["base"], NATURAL, "base of seeds")
@@ -59,18 +58,18 @@ class Seeds:
 
     def joined(self, other: "Seeds") -> "Seeds":
         """The seeds of both, ascending."""
-        return Seeds(*(tuple(sorted({*self.of(kind), *other.of(kind)})) for kind in KINDS))
+        return Seeds(*(tuple(sorted({*self.of(kind), *other.of(kind)})) for kind in MATRIX_ROLES))
 
     def as_toml(self) -> list[int] | dict[str, list[int]]:
         """What `parse` reads back: a list where all are equal, or else a table."""
         if self.base == self.self_ == self.cross:
             return [*self.base]
-        return {kind: [*self.of(kind)] for kind in KINDS}
+        return {kind: [*self.of(kind)] for kind in MATRIX_ROLES}
 
     def __str__(self) -> str:
         if self.base == self.self_ == self.cross:
             return f"{len(self.base)}: {_ranges(self.base)}"
-        return ", ".join(f"{kind} {len(self.of(kind))}: {_ranges(self.of(kind))}" for kind in KINDS)
+        return ", ".join(f"{kind} {len(self.of(kind))}: {_ranges(self.of(kind))}" for kind in MATRIX_ROLES)
 
 
 def _paired(value: Any, base: tuple[int, ...], kind: str) -> tuple[int, ...]:

@@ -1,17 +1,18 @@
 """The commands of the data layer.
 
-    python -m tasks.data prepare CORPUS --languages ca,es       decode what a grid needs, once
-    python -m tasks.data report CORPUS --languages ca,es        what was kept, and why the rest was not
-    python -m tasks.data feasibility CORPUS --samples 60        which languages can fill a grid's blocks, by the tables
+    python -m tasks.data feasibility mine.toml      which languages can fill its blocks, by the tables alone
+    python -m tasks.data prepare mine.toml          decode what it needs, once
+    python -m tasks.data report mine.toml           what was kept, and why the rest was not
 
-CORPUS is `synthetic` or the folder of a release. Rules such as --max-seconds must be those of the grid's [data].
+A grid file says everything: corpus, languages, rules of [data], what the task needs, N. Where there is none yet, give
+`synthetic` or the folder of a release, and the rest as options.
 """
 
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from rich.console import Console
@@ -19,17 +20,39 @@ from rich.progress import MofNCompleteColumn, TaskID, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from grids.errors import UserError, one_line_errors
-from grids.grid import Data
+from grids.errors import UserError, one_line_errors, unknown
+from grids.grid import SYNTHETIC, Data, Grid, load
+from tasks import make_task
 from tasks.data import common_voice
 from tasks.data.clips import GENDERS, Needs
 from tasks.data.common_voice import SPLITS
 from tasks.data.feasibility import Feasibility, feasibility
-from tasks.data.prepare import SYNTHETIC, Progress, open_corpus, prepare, prepared_folder
+from tasks.data.prepare import Progress, open_corpus, prepare, prepared_folder
 from tasks.data.report import LanguageReport, read
 from tasks.data.store import REPORT, language_place, refused_report
 
 PLAIN_WIDTH = 200
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a command is about, as a grid file or the options say it.
+
+    Attributes:
+        corpus: "synthetic", or the folder of a release.
+        languages: the codes.
+        rules: which clips count.
+        needs: what the task needs of a clip.
+        samples: N of the blocks; 0 where nobody asked.
+        clips_per_speaker: clips that each speaker gives.
+    """
+
+    corpus: str
+    languages: tuple[str, ...]
+    rules: Data
+    needs: Needs = field(default_factory=Needs)
+    samples: int = 0
+    clips_per_speaker: int = Grid.clips_per_speaker
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,44 +66,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     """The commands and their options; the rules' names and defaults are those of a grid's [data]."""
     parser = argparse.ArgumentParser(prog="python -m tasks.data", description="Prepare and inspect corpora.")
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in (
         ("prepare", "decode what a grid needs, once"),
         ("report", "what was kept of each language, and why the rest was not"),
         ("feasibility", "which languages can fill a grid's blocks, by the tables alone"),
     ):
         command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
-        command.add_argument("corpus", help="'synthetic', or the folder that holds one folder a language")
-        default = {"default": "all"} if name == "feasibility" else {"required": True}
-        command.add_argument("--languages", metavar="ca,es", help="codes with commas, or 'all'", **default)
-        for field in fields(Data):
-            option = f"--{field.name.replace('_', '-')}"
-            command.add_argument(option, type=type(field.default), default=field.default, metavar=str(field.default))
+        where = "a grid file, which says all the rest; or 'synthetic', or the folder that holds one folder a language"
+        command.add_argument("source", metavar="SOURCE", help=where)
+        command.add_argument("--languages", metavar="ca,es", help="codes with commas, or 'all'; of a grid: these alone")
+        for rule in fields(Data):
+            option, value = f"--{rule.name.replace('_', '-')}", str(rule.default)
+            command.add_argument(option, type=type(rule.default), metavar=value, help="as in a grid's [data]")
     commands.choices["report"].add_argument("--dropped", action="store_true", help="list each dropped clip")
     command = commands.choices["feasibility"]
-    command.add_argument("--samples", type=int, required=True, help="N, samples of a block (of a class)")
-    command.add_argument("--clips-per-speaker", type=int, default=4, help="clips that each speaker gives (4)")
-    command.add_argument("--classes", choices=["gender"], default="", help="classes of the task (gender recognition)")
-    command.add_argument("--test-gender", action="store_true", help="test clips need a gender (speaker verification)")
-    command.add_argument("--sentence", action="store_true", help="clips need a sentence (speech recognition)")
+    command.add_argument("--samples", type=int, metavar="N", help="samples of a block (of a class)")
+    each = f"clips that each speaker gives ({Grid.clips_per_speaker})"
+    command.add_argument("--clips-per-speaker", type=int, metavar="K", help=each)
+    command.add_argument("--classes", choices=["gender"], help="classes of the task (gender recognition)")
+    for name, text in (
+        ("--test-gender", "test clips need a gender (speaker verification)"),
+        ("--sentence", "clips need a sentence (speech recognition)"),
+    ):
+        command.add_argument(name, action="store_const", const=True, help=text)
     return parser
 
 
 def _prepare(options: argparse.Namespace, console: Console) -> int:
     """Decodes, then prints the report."""
+    asked = _asked(options)
     with _bars() as progress:
-        codes = _codes(options)
-        corpus = prepare(options.corpus, codes, _rules(options), progress)
-    console.print(_report_table([read(language_place(corpus.folder, code) / REPORT) for code in codes]))
+        corpus = prepare(asked.corpus, asked.languages, asked.rules, progress)
+    reports = [read(language_place(corpus.folder, code) / REPORT) for code in asked.languages]
+    console.print(_report_table(reports))
     console.print(f"prepared: {corpus.folder}", soft_wrap=True)
     return 0
 
 
 def _report(options: argparse.Namespace, console: Console) -> int:
     """Prints what a preparation found, of refused languages too."""
-    codes = _codes(options)
-    folder = prepared_folder(open_corpus(options.corpus, codes), _rules(options))
-    paths = [_report_path(folder, code) for code in codes]
+    asked = _asked(options)
+    folder = prepared_folder(open_corpus(asked.corpus, asked.languages), asked.rules)
+    paths = [_report_path(folder, code, options.source) for code in asked.languages]
     reports = [read(path) for path in paths]
     console.print(_report_table(reports))
     if options.dropped:
@@ -90,47 +118,87 @@ def _report(options: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _report_path(folder: Path, language: str) -> Path:
+def _report_path(folder: Path, language: str, source: str) -> Path:
     """The report of a prepared language; that of the refusal, if it was refused since."""
     for path in (refused_report(folder, language), language_place(folder, language) / REPORT):
         if path.is_file():
             return path
-    raise UserError(f"language {language!r} is not prepared under these rules; run: python -m tasks.data prepare")
+    raise UserError(
+        f"language {language!r} is not prepared under these rules; run: python -m tasks.data prepare {source}"
+    )
 
 
 def _feasibility(options: argparse.Namespace, console: Console) -> int:
     """Prints what each language can give; status 1 if not every language can fill its blocks."""
-    if options.samples < 1 or options.clips_per_speaker < 1 or options.samples % options.clips_per_speaker:
-        raise UserError(
-            f"--samples is {options.samples}, no multiple of --clips-per-speaker {options.clips_per_speaker}"
-        )
-    codes = _codes(options)
-    needs = Needs(classes=options.classes, test_gender=options.test_gender, sentence=options.sentence)
-    release = open_corpus(options.corpus, codes)
-    found = feasibility(release, codes, needs, options.clips_per_speaker, _rules(options))
-    console.print(_feasibility_table(found, options.samples, options.clips_per_speaker))
+    asked = _asked(options)
+    samples, each = asked.samples, asked.clips_per_speaker
+    found = feasibility(open_corpus(asked.corpus, asked.languages), asked.languages, asked.needs, each, asked.rules)
+    console.print(_feasibility_table(found, samples, each))
     for one in found:
         if one.problem:
             console.print(f"{one.language}: {one.problem}", soft_wrap=True)
-    enough = sum(one.fills(options.samples) for one in found)
-    console.print(f"{enough} of {len(found)} languages can fill 2 x {options.samples} samples and have a test set")
+    enough = sum(one.fills(samples) for one in found)
+    console.print(f"{enough} of {len(found)} languages can fill 2 x {samples} samples and have a test set")
     return 0 if enough == len(found) else 1
 
 
-def _codes(options: argparse.Namespace) -> tuple[str, ...]:
-    """The languages that are asked for."""
-    if options.languages != "all":
-        codes = tuple(dict.fromkeys(code.strip() for code in options.languages.split(",") if code.strip()))
+def _asked(options: argparse.Namespace) -> Asked:
+    """What the command line asks for.
+
+    Raises:
+        UserError: no such grid, an option that the grid already answers, or one that is missing or impossible.
+    """
+    if Path(options.source).suffix == ".toml":
+        return _asked_of_grid(options)
+    given = {rule.name: getattr(options, rule.name) for rule in fields(Data)}
+    rules = Data(**{name: value for name, value in given.items() if value is not None})
+    if options.command != "feasibility":
+        if options.languages is None:
+            raise UserError(
+                "--languages is missing: codes with commas, or 'all'; a grid file in the corpus's place says it"
+            )
+        return Asked(options.source, _codes(options.languages, options.source), rules)
+    codes = _codes(options.languages or "all", options.source)
+    if options.samples is None:
+        raise UserError("--samples is missing: N of the blocks; or give a grid file, which says it")
+    each = Asked.clips_per_speaker if options.clips_per_speaker is None else options.clips_per_speaker
+    if options.samples < 1 or each < 1 or options.samples % each:
+        raise UserError(f"--samples is {options.samples}, no multiple of --clips-per-speaker {each}")
+    needs = Needs(classes=options.classes or "", test_gender=bool(options.test_gender), sentence=bool(options.sentence))
+    return Asked(options.source, codes, rules, needs, options.samples, each)
+
+
+def _asked_of_grid(options: argparse.Namespace) -> Asked:
+    """What a grid file says; `samples` is half of the largest block that one of its mixtures draws."""
+    others = vars(options).keys() - {"command", "source", "languages", "dropped"}
+    said = sorted(name for name in others if getattr(options, name) is not None)
+    if said:
+        raise UserError(f"--{said[0].replace('_', '-')} is what the grid file says; leave it out, or give a corpus")
+    grid = load(options.source)
+    needs = make_task(grid).needs
+    if not needs.audio:
+        raise UserError(f"task {grid.task!r} has no audio; there is nothing to prepare")
+    codes = grid.all_languages()
+    if options.languages not in (None, "all"):
+        chosen = _codes(options.languages, grid.corpus)
+        for code in chosen:
+            if code not in codes:
+                raise unknown("language of the grid", code, codes)
+        codes = chosen
+    most = max(max(trial.mixture.total_samples.values(), default=0) for trial in grid.trials())
+    return Asked(grid.corpus, codes, grid.data, needs, -(-most // 2), grid.clips_per_speaker)
+
+
+def _codes(text: str, corpus: str) -> tuple[str, ...]:
+    """The languages that a text names: codes with commas, or all of a release."""
+    if text != "all":
+        codes = tuple(dict.fromkeys(code.strip() for code in text.split(",") if code.strip()))
         if not codes:
-            raise UserError(f"--languages {options.languages!r} names no language; write them like ca,es")
+            raise UserError(f"--languages {text!r} names no language; write them like ca,es")
         return codes
-    if options.corpus == SYNTHETIC:
+    if corpus == SYNTHETIC:
         raise UserError("--languages all needs the folder of a release; name the synthetic languages, e.g. ca,es")
-    return common_voice.languages(common_voice.open_release(options.corpus))
-
-
-def _rules(options: argparse.Namespace) -> Data:
-    return Data(**{field.name: getattr(options, field.name) for field in fields(Data)})
+    return common_voice.languages(common_voice.open_release(corpus))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from grids.errors import UserError
-from grids.grid import Data
+from grids.grid import SYNTHETIC, Data
 from tasks.data import common_voice
 from tasks.data.cache import cache_folder, explained, lock, new_folder, short_hash, slug
 from tasks.data.clips import Clip
@@ -33,7 +33,6 @@ from tasks.data.store import (
 )
 
 RECIPE = 1  # raise it with every change that can change a prepared byte
-SYNTHETIC = "synthetic"
 
 Progress = Callable[[str, int, int], None]
 

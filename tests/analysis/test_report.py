@@ -61,6 +61,12 @@ def test_the_report_asks_for_nothing_outside_itself(tmp_path):
     assert "default-src 'none'" in html
 
 
+def test_a_code_tells_the_languages_name_when_pointed_at(tmp_path):
+    html = render(example(tmp_path))
+    assert html.count('title="Norwegian"') == 1
+    assert html.count('title="Norwegian, ') == 1
+
+
 def test_text_of_users_is_escaped(tmp_path):
     html, page = render(example(tmp_path)), parse(example(tmp_path))
     assert "alert(" not in html.replace("&lt;script&gt;alert(", "")

@@ -43,7 +43,7 @@ def stored(folder: Path, trial: Trial, value: float) -> None:
 
 
 def test_results_that_came_since_the_table_was_written_are_read(tmp_path):
-    grid = {"name": "g", "task": "toy", "corpus": "none", "languages": ["ca", "no"], "seeds": [0], "samples": 8}
+    grid = {"name": "g", "task": "toy", "corpus": "synthetic", "languages": ["ca", "no"], "seeds": [0], "samples": 8}
     (tmp_path / "grid.toml").write_text(tomli_w.dumps(grid))
     stored(tmp_path, Trial(Mixture.of({"ca": 8}), 0), 0.5)
     assert scores_of(tmp_path).base[0, 0] == 0.5

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from tests.benchmarks.measured import Measured
 from tests.engine.runs import engine, write_grid
 
-TRIALS = {"task": "toy", "corpus": "none", "languages": ["a", "b", "c", "d", "e", "f"], "seeds": 8, "samples": 8}
+TRIALS = {"task": "toy", "corpus": "synthetic", "languages": ["a", "b", "c", "d", "e", "f"], "seeds": 8, "samples": 8}
 REPEATS = 3
 
 

@@ -24,7 +24,7 @@ NUMERICS = {"threads": 1, "workers": 1, "precision": "fp32", "torch": "2.11.0", 
 def toy(folder: Path, languages: int) -> Job:
     """A job of the toy task with ten seeds."""
     codes = [f"l{number:03}" for number in range(languages)]
-    table = {"task": "toy", "corpus": "none", "languages": codes, "seeds": 10, "samples": 60}
+    table = {"task": "toy", "corpus": "synthetic", "languages": codes, "seeds": 10, "samples": 60}
     return settle(make_job(parse({**table, "tracking": {"wandb": "off"}}, "planning"), folder))
 
 

@@ -19,7 +19,7 @@ from rich.table import Table
 from engine.claims import running
 from engine.job import make_job, settle
 from engine.plan import make_plan
-from engine.progress import Progress
+from engine.progress import Display
 from engine.run import run_pending
 from engine.store import Result
 from grids.grid import parse
@@ -36,7 +36,7 @@ class Mark:
     resident_bytes: int
 
 
-class Meter(Progress):
+class Meter(Display):
     """A display that marks each chunk."""
 
     def __init__(self, *arguments: object) -> None:
@@ -53,7 +53,7 @@ def measure(folder: Path, trials: int) -> list[Mark]:
     """Runs so many trials and returns a mark for the start and each chunk."""
     codes = [f"l{number:02}" for number in range(LANGUAGES)]
     seeds = -(-trials // (LANGUAGES * (LANGUAGES + 3) // 2))
-    table = {"task": "toy", "corpus": "none", "languages": codes, "seeds": seeds, "samples": 60}
+    table = {"task": "toy", "corpus": "synthetic", "languages": codes, "seeds": seeds, "samples": 60}
     resources = {"trials_per_tuner": CHUNK}
     job = settle(make_job(parse({**table, "resources": resources, "tracking": {"wandb": "off"}}, "scale"), folder))
     pending = make_plan(job).pending[:trials]

@@ -10,7 +10,7 @@ from grids.files import write_atomically
 from tests.cluster.jobs import cluster
 from tests.engine.runs import ROOT, write_grid
 
-TOY = {"task": "toy", "corpus": "none", "languages": ["ca", "no"], "seeds": 1, "samples": 8}
+TOY = {"task": "toy", "corpus": "synthetic", "languages": ["ca", "no"], "seeds": 1, "samples": 8}
 
 
 @pytest.fixture

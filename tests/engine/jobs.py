@@ -7,7 +7,8 @@ from engine.job import Job, make_job
 from grids.grid import Grid, parse
 
 TOY: dict[str, Any] = {
-    "task": "toy", "corpus": "none", "languages": ["ca", "no"], "seeds": 3, "samples": 8, "tracking": {"wandb": "off"},
+    "task": "toy", "corpus": "synthetic", "languages": ["ca", "no"], "seeds": 3, "samples": 8,
+    "tracking": {"wandb": "off"},
 }  # fmt: skip
 
 

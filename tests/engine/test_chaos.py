@@ -23,7 +23,7 @@ from tests.engine.runs import ROOT, command, engine, scores, write_grid
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 KILLS, SEED = 20, 20260101
 TOY = {
-    "task": "toy", "corpus": "none", "languages": ["ca", "no", "zh-CN", "fy-NL"], "seeds": 9, "samples": 8,
+    "task": "toy", "corpus": "synthetic", "languages": ["ca", "no", "zh-CN", "fy-NL"], "seeds": 9, "samples": 8,
     "options": {"seconds": 0.4}, "resources": {"max_retries": 3, "trials_per_tuner": 50},
 }  # fmt: skip
 DISK_BYTES, FREE_BYTES = 8_000_000, 120_000

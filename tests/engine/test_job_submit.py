@@ -21,7 +21,7 @@ from tests.engine.runs import ROOT, engine, scores, write_grid
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 RAY = str(Path(sys.executable).with_name("ray"))
-TOY = {"task": "toy", "corpus": "none", "languages": ["ca", "no"], "seeds": 2, "samples": 8}
+TOY = {"task": "toy", "corpus": "synthetic", "languages": ["ca", "no"], "seeds": 2, "samples": 8}
 
 
 @dataclass(frozen=True)

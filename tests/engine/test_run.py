@@ -28,7 +28,7 @@ from tests.engine.runs import ROOT, command, engine, environ, gender_grid, score
 from tests.tasks.data.hostile import plain_release
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
-TOY = {"task": "toy", "corpus": "none", "languages": ["ca", "no", "zh-CN"], "seeds": 12, "samples": 8}
+TOY = {"task": "toy", "corpus": "synthetic", "languages": ["ca", "no", "zh-CN"], "seeds": 12, "samples": 8}
 
 
 @pytest.fixture(scope="module")

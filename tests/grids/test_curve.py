@@ -6,7 +6,7 @@ from grids.errors import UserError
 from grids.grid import Grid, parse
 from grids.mixture import Mixture
 
-MINIMAL = {"task": "toy", "corpus": "none", "languages": ["no", "ca"], "seeds": 2}
+MINIMAL = {"task": "toy", "corpus": "synthetic", "languages": ["no", "ca"], "seeds": 2}
 CURVE = {**MINIMAL, "mode": "curve", "sizes": [120, 60]}
 
 

@@ -8,7 +8,7 @@ from grids.errors import UserError
 from grids.grid import Grid, load, parse
 from grids.mixture import Mixture
 
-MINIMAL = {"task": "toy", "corpus": "none", "languages": ["ca", "es", "no"], "seeds": 2, "samples": 60}
+MINIMAL = {"task": "toy", "corpus": "synthetic", "languages": ["ca", "es", "no"], "seeds": 2, "samples": 60}
 GRIDS = sorted(Path(__file__).parents[2].glob("grids/*.toml"))
 
 

@@ -9,7 +9,7 @@ from grids.grid import parse
 from grids.mixture import Mixture
 from grids.seeds import Seeds
 
-MINIMAL = {"task": "toy", "corpus": "none", "languages": ["ca", "es", "no"], "samples": 60}
+MINIMAL = {"task": "toy", "corpus": "synthetic", "languages": ["ca", "es", "no"], "samples": 60}
 TABLE = {"base": 12, "self": 12, "cross": 4}
 
 

@@ -109,6 +109,53 @@ def test_a_report_before_preparing_says_what_to_run(tmp_path: Path, cache: Path)
         main(["report", str(plain_release(tmp_path)), "--languages", "all"])
 
 
+def grid_of(tmp_path: Path, release: Path, rules: str = "") -> str:
+    """A grid file of gender recognition on a release."""
+    text = f'task = "gender"\ncorpus = "{release}"\nlanguages = ["ca", "es"]\nseeds = 1\nsamples = 4\n'
+    path = tmp_path / "mine.toml"
+    path.write_text(f"{text}[model]\nbackbone = 'tiny'\n[data]\n{rules}")
+    return str(path)
+
+
+def test_a_grid_file_says_what_the_options_would(
+    tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    release = uneven_release(tmp_path)
+    options = ["--languages", "ca,es", "--classes", "gender", "--test-gender", "--samples", "4"]
+    assert main(["feasibility", str(release), *options]) == 0
+    by_options = capsys.readouterr().out
+    assert main(["feasibility", grid_of(tmp_path, release)]) == 0
+    assert capsys.readouterr().out == by_options
+
+
+def test_a_grid_files_own_rules_lead_to_what_was_prepared_under_them(tmp_path: Path, cache: Path) -> None:
+    release = plain_release(tmp_path)
+    prepare(str(release), ["ca"], Data(max_seconds=20.0))
+    assert main(["report", grid_of(tmp_path, release, "max_seconds = 20"), "--languages", "ca", "--dropped"]) == 0
+    with pytest.raises(UserError, match=r"'ca' is not prepared under these rules; run: .* prepare .*mine\.toml"):
+        main(["report", grid_of(tmp_path, release), "--languages", "ca"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--max-seconds", "9"], "--max-seconds is what the grid file says"),
+        (["--languages", "ca,eu"], "unknown language of the grid 'eu'"),
+    ],
+)
+def test_nothing_contradicts_a_grid_file(tmp_path: Path, cache: Path, options: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        main(["prepare", grid_of(tmp_path, plain_release(tmp_path)), *options])
+
+
+def test_without_a_grid_file_languages_and_samples_are_needed(tmp_path: Path, cache: Path) -> None:
+    release = str(plain_release(tmp_path))
+    with pytest.raises(UserError, match="--languages is missing"):
+        main(["prepare", release])
+    with pytest.raises(UserError, match="--samples is missing"):
+        main(["feasibility", release])
+
+
 def test_a_users_mistake_is_one_line(tmp_path: Path, cache: Path) -> None:
     command = [sys.executable, "-m", "tasks.data", "prepare", str(plain_release(tmp_path)), "--languages", "ca,ess"]
     done = subprocess.run(command, capture_output=True, text=True)
