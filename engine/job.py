@@ -20,7 +20,7 @@ import tomli_w
 
 from engine.store import Store
 from grids.errors import UserError
-from grids.files import write_atomically
+from grids.files import expanded, write_atomically
 from grids.grid import Grid, Train, load
 from tasks import make_task
 from tasks.base import Task
@@ -269,7 +269,7 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _as_toml(grid: Grid) -> str:
     """The grid as a grid file with every key, its paths absolute."""
-    folders = [Path(name).expanduser() for name in (grid.corpus, grid.model.backbone)]
+    folders = [expanded(name) for name in (grid.corpus, grid.model.backbone)]
     corpus, backbone = (
         str(folder.resolve()) if folder.is_dir() else name
         for folder, name in zip(folders, (grid.corpus, grid.model.backbone), strict=True)

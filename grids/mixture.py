@@ -20,6 +20,7 @@ from grids.errors import UserError
 Role = Literal["base", "self", "cross", "third", "zero", "untouched", "other"]
 
 SLUG_LENGTH = 80
+FACTOR = re.compile(r"[+-]?[\d./]{1,30}(e[+-]?\d{1,2})?", re.ASCII)  # `Fraction` would compute "1e999999999" too
 AS_JSON = json.JSONEncoder(sort_keys=True).encode
 
 
@@ -155,10 +156,10 @@ class Trial:
 def _whole_samples(factor_text: str, samples: int, text: str) -> int:
     """The number of samples that a factor stands for, exactly."""
     try:
-        count = Fraction(factor_text) * samples
+        count = Fraction(factor_text if FACTOR.fullmatch(factor_text) else "") * samples
     except (ValueError, ZeroDivisionError):
         raise UserError(f"mixture {text!r}: {factor_text!r} is no number; write a part like '0.1*en'") from None
-    if count <= 0 or count.denominator != 1:
+    if not 0 < count < 2**63 or count.denominator != 1:
         raise UserError(f"mixture {text!r}: {factor_text} x {samples} samples = {float(count):g}, no whole number > 0")
     return int(count)
 

@@ -24,6 +24,7 @@ from transformers import AutoConfig, AutoModel, HubertConfig, HubertModel, PreTr
 from transformers.utils.logging import disable_progress_bar
 
 from grids.errors import UserError
+from grids.files import expanded
 from grids.grid import Model
 from tasks.data.cache import cache_folder, explained, new_folder
 
@@ -157,7 +158,7 @@ def resolve(name: str) -> Path:
     """
     if name in TINY:
         return _make_tiny(TINY[name])
-    folder = Path(name).expanduser()
+    folder = expanded(name)
     if (folder / "config.json").is_file():
         return folder.resolve()
     if folder.is_dir() or name.count("/") != 1 or name.startswith((".", "/", "~")):
