@@ -5,7 +5,6 @@ refused, with what differs. Languages, seeds, a curve's sizes, evaluated languag
 of it, so a finished grid can grow. `samples` is: it says what a score is in the matrix (of a curve it is 0).
 """
 
-import hashlib
 import json
 import os
 import subprocess
@@ -18,7 +17,7 @@ from typing import Any, Literal
 
 import tomli_w
 
-from engine.store import Store
+from engine.store import Identity, Store
 from grids.errors import UserError
 from grids.files import expanded, write_atomically
 from grids.grid import Grid, Train, load
@@ -27,29 +26,6 @@ from tasks.base import Task
 from tasks.data.cache import cache_folder
 
 Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What may change a trial's numbers, beside its own mixture and seed.
-
-    Attributes:
-        config: task, options, model, training, data rules, all resolved.
-        data: language -> hash of its prepared clips.
-    """
-
-    config: Mapping[str, Any]
-    data: Mapping[str, str]
-
-    @property
-    def config_sha(self) -> str:
-        """Hash of the configuration."""
-        return hashlib.sha256(json.dumps(self.config, sort_keys=True).encode()).hexdigest()[:16]
-
-    def data_sha(self, languages: tuple[str, ...]) -> str:
-        """Hash of the data of these languages; "" for a task without a corpus."""
-        known = {code: self.data[code] for code in sorted(languages) if code in self.data}
-        return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16] if known else ""
 
 
 @dataclass(frozen=True)
@@ -190,9 +166,9 @@ def joined(job: Job) -> tuple[Grid, Identity]:
         UserError: the job does not belong there.
     """
     store = job.store
-    if not store.identity_path.exists():
+    old = store.identity()
+    if old is None:
         return job.grid, job.identity
-    old = Identity(**json.loads(store.identity_path.read_text(encoding="utf-8")))
     _refuse_other(store.folder, old, job.identity)
     return _grown(load(store.grid_path), job.grid), Identity(job.identity.config, {**old.data, **job.identity.data})
 

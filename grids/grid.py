@@ -326,9 +326,7 @@ def load(path: str | Path) -> Grid:
     try:
         return read_toml(path, "grid file", lambda table: parse(table, name=path.stem))
     except UserError as error:
-        if "Cannot overwrite" not in str(error) or not re.search(
-            r"^\s*\[task\]", path.read_text("utf-8"), re.MULTILINE
-        ):
+        if "Cannot overwrite" not in str(error) or "\n[task]" not in path.read_text(encoding="utf-8"):
             raise
         hint = "the task's options are the table [options], since TOML cannot hold 'task = ...' and [task]"
         raise UserError(f"{error}; {hint}") from None

@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from grids.errors import UserError
+from grids.schema import from_table
 
 Role = Literal["base", "self", "cross", "third", "zero", "untouched", "other"]
 
@@ -149,8 +150,21 @@ class Trial:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Trial":
-        """The trial that `as_dict` described."""
-        return cls(Mixture.of(*values["stages"]), int(values["seed"]))
+        """The trial that `as_dict` described.
+
+        Raises:
+            UserError: it described no trial.
+        """
+        described = from_table(_Described, values, "trial")
+        return cls(Mixture.of(*described.stages), described.seed)
+
+
+@dataclass(frozen=True)
+class _Described:
+    """A trial as JSON holds it: language -> samples of each stage, and the seed."""
+
+    stages: tuple[Mapping[str, int], ...]
+    seed: int
 
 
 def _whole_samples(factor_text: str, samples: int, text: str) -> int:
