@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from analysis.uncertainty import Floats
 from grids.errors import UserError
 
 UNKNOWN = {"", "nan", "na"}
+DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)  # `float` reads "1_0" too
 DIAGONAL_TOLERANCE = 0.005  # a published matrix is rounded to two decimals
 
 
@@ -58,6 +60,13 @@ def matrix_text(languages: Sequence[str], values: Floats) -> str:
     return "\n".join(lines) + "\n"
 
 
+def number(text: str) -> float:
+    """What a cell says: NaN if it is empty, infinity if it is no number."""
+    if text.lower() in UNKNOWN:
+        return math.nan
+    return float(text) if DECIMAL.fullmatch(text) else math.inf
+
+
 def _read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
     """Header and rows, stripped, all of one length."""
     try:
@@ -79,6 +88,8 @@ def _read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
 def _check_names(path: Path, targets: list[str], donors: list[str]) -> None:
     """Refuses duplicates and a matrix whose rows and columns name different languages."""
     for what, codes in (("row", targets), ("column", donors)):
+        if "" in codes:
+            raise UserError(f"{path}: a {what} has no name")
         twice = sorted({code for code in codes if codes.count(code) > 1})
         if twice:
             raise UserError(f"{path}: {what} {', '.join(map(repr, twice))} is there more than once")
@@ -93,12 +104,6 @@ def _check_names(path: Path, targets: list[str], donors: list[str]) -> None:
 
 def _number(path: Path, target: str, donor: str, text: str) -> float:
     """One cell; NaN if it is empty."""
-    if text.lower() in UNKNOWN:
-        return math.nan
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.inf
-    if not math.isfinite(value):
+    if math.isinf(value := number(text)):
         raise UserError(f"{path}: the cell ({target}, {donor}) is {text!r}; a number or an empty cell is needed")
     return value
