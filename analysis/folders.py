@@ -11,11 +11,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from analysis.merge import check_one_experiment, merged_plan, one_row_a_score
 from analysis.raw import raw_from
-from analysis.scores import ROLES, Exclusion, Part, Plan, Provenance, Source, holes, scores_from, sha256_of
+from analysis.scores import LARGEST, ROLES, Exclusion, Part, Plan, Provenance, Source, holes, scores_from, sha256_of
 from engine.store import SCORES_SCHEMA, Store
 from grids.errors import UserError, unknown
 from grids.grid import Grid
@@ -180,7 +178,7 @@ def check_rows(frame: "pd.DataFrame", folders: Sequence[Path]) -> None:
     where = _names(folders)
     if frame.empty:
         raise UserError(f"{where} has no score of the grid's languages")
-    bad = frame[~np.isfinite(frame["value"].astype(float))]
+    bad = frame[~(frame["value"].abs() <= LARGEST)]
     if len(bad):
         trial, name = bad["trial"].iloc[0], bad["metric"].iloc[0]
         raise UserError(f"{where}: trial {trial!r} has a {name} that is no finite number")

@@ -19,6 +19,7 @@ from grids.seeds import Seeds
 if TYPE_CHECKING:
     import pandas as pd
 
+LARGEST = 1e30  # of a value; fourth powers, and sums of them, stay finite
 ROLES = ("base", "self", "cross")
 
 

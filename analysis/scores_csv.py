@@ -8,13 +8,12 @@ P(i+j), which is the self run P(i+i) where both languages are equal.
 import csv
 import math
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.matrix_csv import number
-from analysis.scores import Hole, Part, Plan, Provenance, Source, scores_from, sha256_of
+from analysis.scores import LARGEST, Hole, Part, Plan, Provenance, Source, scores_from, sha256_of
 from grids.errors import UserError, unknown
 
 METRICS = {"f1": True, "auc": True, "eer": False, "wer": False}  # whether higher is better
@@ -126,6 +125,8 @@ def _place(path: Path, line: int, row: Mapping[str, str]) -> Place:
     where = f"{path}, line {line}"
     if kind not in ("single", "dual"):
         raise UserError(f"{where}: type is {row['type']!r}; allowed: single, dual")
+    if not f"{target}{donor}".isprintable():
+        raise UserError(f"{where}: {target!r} or {donor!r} is no printable text")
     if not target or (kind == "dual" and not donor):
         raise UserError(f"{where}: {'lang_src' if not target else 'lang_tgt'} is empty")
     if not SEED.fullmatch(row["seed"]):
@@ -139,7 +140,7 @@ def _place(path: Path, line: int, row: Mapping[str, str]) -> Place:
 def _value(path: Path, line: int, row: Mapping[str, str], metric: str) -> float:
     """A row's score; NaN if it is empty."""
     text = row[metric]
-    value, largest = number(text), 1.0 if metric in FRACTIONS else sys.float_info.max
+    value, largest = number(text), 1.0 if metric in FRACTIONS else LARGEST
     if value < 0 or value > largest:
         percent = "; scores are fractions, no percentages" if math.isfinite(value) and value > largest else ""
         raise UserError(f"{path}, line {line}: {metric} is {text!r}{percent}")

@@ -13,7 +13,7 @@ from analysis import cltm, compare, geometry, interval, verify
 from analysis.analyse import analyse_source
 from analysis.families import read_families
 from analysis.folders import read_plan
-from analysis.matrix_csv import read_matrix
+from analysis.matrix_csv import matrix_text, read_matrix
 from analysis.output import write_tables
 from analysis.recipe import read_recipe
 from analysis.scores import RawMatrix
@@ -34,9 +34,12 @@ GRID = {"name": "toy", "task": "toy", "languages": ["ca", "es"], "seeds": 3, "sa
         "evaluate": "all", "mode": "matrix", "sizes": []}  # fmt: skip
 
 
-def finite(path: Path) -> None:
-    """A JSON file without NaN or infinity, which are no JSON."""
-    json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda name: pytest.fail(f"{path.name} holds {name}"))
+def tables(path: Path) -> None:
+    """The tables of a source, in which JSON holds neither NaN nor infinity, which are no JSON."""
+    analysis = read(lambda: analyse_source(read_source([path])))
+    for table in write_tables(analysis, path.parent) if analysis else ():
+        if table.suffix == ".json":
+            json.loads(table.read_text(encoding="utf-8"), parse_constant=pytest.fail)
 
 
 @pytest.mark.parametrize(("content", "name"), [(MATRIX, "matrix.csv"), (SCORES, "scores.csv")])
@@ -48,15 +51,28 @@ def test_a_damaged_csv_gives_numbers_or_is_refused_by_name(
     folder = tmp_path_factory.mktemp("csv")
     path = written(folder, name, data.draw(damaged(content)))
     source = read(lambda: read_source([path]), named=path)
-    if source is not None and not isinstance(source.content, RawMatrix):
+    if source is not None:
         assert all(code.strip() for code in source.content.languages)
-        analysis = read(lambda: analyse_source(source))
-        for table in write_tables(analysis, folder) if analysis else ():
-            if table.suffix == ".json":
-                finite(table)
+        tables(path)
+
+
+def test_names_that_mean_something_elsewhere_are_drawn_written_and_read_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names, values = ("$x^", 'a,"b"', "</script>"), np.array([[1, 0.5, -1], [0.1, 1, 2], [0.3, np.nan, 1]])
+    path = written(tmp_path, "m.csv", matrix_text(names, values).encode())
+    assert read_matrix(path)[0] == names
+    assert ends_well(lambda: cltm.main([str(path), "--out", str(tmp_path / "out")]), capsys) == 0
+    assert ends_well(lambda: verify.main([str(tmp_path / "out")]), capsys) == 0
 
 
 CELLS = words | st.sampled_from(["1_000", "١", "0x1", "1e308", "-1e308", "1e-320", "1,5", '"', "\x1b[31m", "ca", "-0"])
+
+
+@pytest.mark.parametrize("value", ["1e308", "-1e30", "1e-320", "0"])
+@pytest.mark.parametrize("name", ["", "$x^", "a\x01b", "\u202e", "a" * 5_000, "target", "<b>", "語", "{", "\\"])
+def test_a_matrix_of_extremes_has_finite_tables_or_is_refused(tmp_path: Path, value: str, name: str) -> None:
+    tables(written(tmp_path, "m.csv", f"target,{name},es\n{name},1,{value}\nes,{value},1\n".encode()))
 
 
 @given(st.lists(CELLS, min_size=9, max_size=9), st.permutations(["ca", "es", "no"]), st.lists(CELLS, max_size=3))
@@ -69,9 +85,9 @@ def test_a_matrix_of_random_cells_has_its_numbers_or_is_refused_by_name(
     path = written(tmp_path_factory.mktemp("m"), "m.csv", content)
     found = read(lambda: read_matrix(path), named=path)
     if found is not None:
-        languages, values = found
-        assert all(code.strip() for code in languages)
-        assert np.isfinite(values[~np.isnan(values)]).all()
+        assert all(code.strip() for code in found[0])
+        assert not np.isinf(found[1]).any()
+        tables(path)
 
 
 @pytest.mark.parametrize("cell", ["1_0", "١", "0x1", "1e999", "inf", "1,5"])
@@ -105,7 +121,7 @@ def test_a_damaged_families_file_has_labels_or_is_refused_by_name(
     assert found is None or all(isinstance(label, str) for label in found.values())
 
 
-@given(changed(GRID).filter(lambda table: True))
+@given(changed(GRID))
 def test_a_grid_file_of_wrong_types_gives_a_plan_or_is_refused_by_name(
     tmp_path_factory: pytest.TempPathFactory, table: dict[str, object]
 ) -> None:
