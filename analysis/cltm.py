@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grids.errors import UserError, one_line_errors
+from grids.files import expanded
 
 if TYPE_CHECKING:
     from analysis.analyse import Analysis
@@ -147,7 +148,7 @@ def _named_file(text: str) -> tuple[str, Path]:
     name, _, file = (part.strip() for part in text.partition("="))
     if not name or not file:
         raise argparse.ArgumentTypeError(f"got {text!r}; name=file is needed, e.g. syntax=syntax.csv")
-    return name, Path(file).expanduser()
+    return name, expanded(file)
 
 
 def _draws(text: str) -> int:

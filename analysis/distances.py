@@ -13,7 +13,6 @@ distance given another.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -22,6 +21,7 @@ from analysis.families import groups
 from analysis.structure import TINY, Fit, adjusted, complete_subset, decompose
 from analysis.uncertainty import Floats, Ints
 from grids.errors import UserError
+from grids.files import expanded
 from grids.languages import Language, language
 from grids.typology import Typology, great_circle_km, jaccard, typology
 
@@ -103,7 +103,7 @@ def read_distance(text: str, languages: Sequence[str]) -> Distance:
     name, separator, file = text.partition("=")
     if not separator or not name.strip() or not file.strip():
         raise UserError(f"--distance {text!r} is not of the form name=file, e.g. syntax=syntax.csv")
-    path = Path(file.strip()).expanduser()
+    path = expanded(file.strip())
     codes, values = read_square(path)
     if (values < 0).any():
         i, j = (int(place) for place in np.argwhere(values < 0)[0])

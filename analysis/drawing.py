@@ -25,6 +25,7 @@ SUFFIXES = (".pdf", ".svg", ".png")
 STYLE: Any = {
     "svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": "cltm", "hatch.linewidth": 0.6,
     "hatch.color": "#8c8c8c", "font.family": "DejaVu Sans", "axes.linewidth": 0.6,
+    "text.parse_math": False,  # a name may hold "$"
 }  # fmt: skip
 WIDTHS = {"1col": 3.5, "2col": 7.16}  # inches: one and two columns of an IEEE or ISCA page
 DOTS_PER_INCH = 300  # of PNG files

@@ -6,19 +6,19 @@ not. Other roles (zero-shot, third languages, fractions) are not read here.
 """
 
 import hashlib
-import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from analysis.merge import check_one_experiment, merged_plan, one_row_a_score
 from analysis.raw import raw_from
-from analysis.scores import Exclusion, Part, Plan, Provenance, Source, holes, scores_from, sha256_of
-from engine.store import Store
+from analysis.scores import LARGEST, Exclusion, Part, Plan, Provenance, Source, holes, scores_from, sha256_of
+from engine.store import SCORES_SCHEMA, Store
 from grids.errors import UserError, unknown
+from grids.grid import Grid
 from grids.mixture import MATRIX_ROLES
+from grids.schema import check_table, read_toml
 from grids.seeds import Seeds
 
 if TYPE_CHECKING:
@@ -67,43 +67,33 @@ def read_plan(folder: Path) -> Plan:
     """Reads what the analysis needs of a resolved grid; a folder without one gives an empty plan named after it.
 
     Raises:
-        UserError: the file is no TOML.
+        UserError: the file is no TOML, or a value is not what a grid file may say.
     """
     path = Store(folder).grid_path
     if not path.is_file():
         return Plan(name=folder.resolve().name)
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not TOML: {error}") from None
-    exclude = table.get("exclude", {})
-    evaluate, mode = table.get("evaluate", ""), table.get("mode", "matrix")
+    return read_toml(path, "grid file", lambda table: _plan(table, folder.resolve().name))
+
+
+def _plan(table: Mapping[str, Any], name: str) -> Plan:
+    """What a grid file says; it may lack any key."""
+    known = {field.name for field in fields(Grid)} - {"seeds"}
+    values = check_table(Grid, {key: value for key, value in table.items() if key in known})
+    exclude, evaluate, mode = values.get("exclude", {}), values.get("evaluate", ""), values.get("mode", "matrix")
     return Plan(
-        name=str(table.get("name", folder.resolve().name)),
-        task=str(table.get("task", "")),
-        corpus=str(table.get("corpus", "")),
-        blocks=str(table.get("blocks", "")),
-        evaluate=evaluate if isinstance(evaluate, str) else ", ".join(map(str, evaluate)),
-        samples=table.get("samples") or None,
-        languages=tuple(code for code in table.get("languages", ()) if code not in exclude),
-        draws=_draws(path, table),
-        exclude=tuple(Exclusion(code, str(reason)) for code, reason in exclude.items()),
+        name=values.get("name", name),
+        task=values.get("task", ""),
+        corpus=values.get("corpus", ""),
+        blocks=values.get("blocks", ""),
+        evaluate=evaluate if isinstance(evaluate, str) else ", ".join(evaluate),
+        samples=values.get("samples") or None,
+        languages=tuple(code for code in values.get("languages", ()) if code not in exclude),
+        draws=Seeds.parse(table["seeds"]) if "seeds" in table else Seeds(),
+        exclude=tuple(Exclusion(code, reason) for code, reason in exclude.items()),
         matrix=mode == "matrix",
         curve=mode == "curve",
-        sizes=tuple(table.get("sizes", ())),
+        sizes=values.get("sizes", ()),
     )
-
-
-def _draws(path: Path, table: Mapping[str, Any]) -> Seeds:
-    """The seeds of a grid file; none where it names none.
-
-    Raises:
-        UserError: they are not what a grid file may say.
-    """
-    try:
-        return Seeds.parse(table["seeds"]) if "seeds" in table else Seeds()
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
 
 
 def read_rows(
@@ -153,9 +143,12 @@ def _read_one(folder: Path, plan: Plan, roles: Sequence[str], conditions: bool) 
         wanted: list[tuple[str, str, Any]] = [("role", "in", list(roles))]
         wanted += [] if conditions else [("condition", "=", "")]
         table = pq.read_table(path, columns=[c for c in COLUMNS if c in there], filters=wanted)
-        frame: pd.DataFrame = table.to_pandas()
+        table = table.cast(pa.schema([SCORES_SCHEMA.field(name) for name in table.column_names]))
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"cannot read {str(path)!r}: {error}") from None
+    if empty := [name for name in NEEDED if table[name].null_count]:
+        raise UserError(f"{path} has rows without {', '.join(empty)}")
+    frame: pd.DataFrame = table.to_pandas()
     return frame.assign(folder=str(folder))
 
 
@@ -186,7 +179,7 @@ def check_rows(frame: "pd.DataFrame", folders: Sequence[Path]) -> None:
     where = _names(folders)
     if frame.empty:
         raise UserError(f"{where} has no score of the grid's languages")
-    bad = frame[~np.isfinite(frame["value"].astype(float))]
+    bad = frame[~(frame["value"].abs() <= LARGEST)]
     if len(bad):
         trial, name = bad["trial"].iloc[0], bad["metric"].iloc[0]
         raise UserError(f"{where}: trial {trial!r} has a {name} that is no finite number")

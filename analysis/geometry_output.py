@@ -154,7 +154,7 @@ def _draw_against_r(axes: "Axes", found: Found, name: str) -> None:
                      alpha=0.8, rasterized=int(there.sum()) > RASTER_FROM)  # fmt: skip
     axes.axhline(0, color="#1a1a1a", linewidth=0.5)
     axes.set_xlabel(f"{name} distance", fontsize=7)
-    axes.set_ylabel("$r$", fontsize=7)
+    axes.set_ylabel("$r$", fontsize=7, parse_math=True)
     axes.tick_params(labelsize=6, length=2)
     test = next(test for test in found.tests if test.distance == name)
     axes.set_title(f"Spearman {number(test.rho, 2)}, p {number(test.p, 3)}", fontsize=8)

@@ -1,16 +1,20 @@
 """Reads and writes a matrix as CSV: first column `target`, then one column a donor; an empty cell is unknown."""
 
 import csv
+import io
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from analysis.scores import LARGEST
 from analysis.uncertainty import Floats
 from grids.errors import UserError
 
 UNKNOWN = {"", "nan", "na"}
+DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)  # `float` reads "1_0" too
 DIAGONAL_TOLERANCE = 0.005  # a published matrix is rounded to two decimals
 
 
@@ -52,10 +56,20 @@ def read_square(path: Path) -> tuple[tuple[str, ...], Floats]:
 
 def matrix_text(languages: Sequence[str], values: Floats) -> str:
     """The CSV text of a matrix, (L, L), in full precision; NaN becomes an empty cell."""
-    lines = [",".join(["target", *languages])]
-    for code, row in zip(languages, values, strict=True):
-        lines.append(",".join([code, *("" if math.isnan(value) else repr(float(value)) for value in row)]))
-    return "\n".join(lines) + "\n"
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["target", *languages])
+    for code, row in zip(languages, values.tolist(), strict=True):
+        writer.writerow([code, *("" if math.isnan(value) else value for value in row)])
+    return text.getvalue()
+
+
+def number(text: str) -> float:
+    """What a cell says: NaN if it is empty, infinity if it is no number or a larger one than `LARGEST`."""
+    if text.lower() in UNKNOWN:
+        return math.nan
+    value = float(text) if DECIMAL.fullmatch(text) else math.inf
+    return value if abs(value) <= LARGEST else math.inf
 
 
 def _read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
@@ -79,6 +93,8 @@ def _read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
 def _check_names(path: Path, targets: list[str], donors: list[str]) -> None:
     """Refuses duplicates and a matrix whose rows and columns name different languages."""
     for what, codes in (("row", targets), ("column", donors)):
+        if odd := [code for code in codes if not code or not code.isprintable()]:
+            raise UserError(f"{path}: a {what} is named {odd[0]!r}; a printable text is needed")
         twice = sorted({code for code in codes if codes.count(code) > 1})
         if twice:
             raise UserError(f"{path}: {what} {', '.join(map(repr, twice))} is there more than once")
@@ -93,12 +109,6 @@ def _check_names(path: Path, targets: list[str], donors: list[str]) -> None:
 
 def _number(path: Path, target: str, donor: str, text: str) -> float:
     """One cell; NaN if it is empty."""
-    if text.lower() in UNKNOWN:
-        return math.nan
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.inf
-    if not math.isfinite(value):
+    if math.isinf(value := number(text)):
         raise UserError(f"{path}: the cell ({target}, {donor}) is {text!r}; a number or an empty cell is needed")
     return value

@@ -3,16 +3,15 @@
 They may overlap: a trial that two folders hold must have the same scores in both.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import reduce
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from analysis.scores import Plan
-from engine.store import Store
+from engine.store import Identity, Store
 from grids.errors import UserError
 from grids.seeds import Seeds
 
@@ -29,7 +28,7 @@ def check_one_experiment(folders: Sequence[Path], plans: Sequence[Plan]) -> None
     Raises:
         UserError: says what differs between which two folders.
     """
-    first, *others = zip(folders, plans, map(_identity, folders), strict=True)
+    first, *others = zip(folders, plans, [Store(folder).identity() for folder in folders], strict=True)
     for other in others:
         both = f"{str(first[0])!r} and {str(other[0])!r} are no one experiment"
         for name in SAME:
@@ -87,30 +86,14 @@ def one_row_a_score(frame: "pd.DataFrame", identified: bool) -> "pd.DataFrame":
     return frame[frame["folder"] == first_folder]
 
 
-def _identity(folder: Path) -> Mapping[str, Any] | None:
-    """`identity.json`, or None where there is none.
-
-    Raises:
-        UserError: it is damaged.
-    """
-    path = Store(folder).identity_path
-    if not path.is_file():
-        return None
-    try:
-        identity: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return {"config": identity["config"], "data": identity["data"]}
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path} is damaged") from None
-
-
-def _same_identity(both: str, one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> None:
+def _same_identity(both: str, one: Identity | None, other: Identity | None) -> None:
     """Compares configurations, and the data of the languages that both know."""
     if one is None or other is None:
         return
-    for key in sorted({*one["config"], *other["config"]}):
-        values = one["config"].get(key), other["config"].get(key)
+    for key in sorted({*one.config, *other.config}):
+        values = one.config.get(key), other.config.get(key)
         if values[0] != values[1]:
             raise UserError(f"{both}: {key} is {values[0]!r} in the first and {values[1]!r} in the second")
-    changed = sorted(c for c in {*one["data"]} & {*other["data"]} if one["data"][c] != other["data"][c])
+    changed = sorted(c for c in {*one.data} & {*other.data} if one.data[c] != other.data[c])
     if changed:
         raise UserError(f"{both}: the prepared clips of {', '.join(changed)} differ")

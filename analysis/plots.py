@@ -216,7 +216,8 @@ def _draw_colour_bar(figure: "Figure", drawn: Shown, layout: Layout) -> None:
     words = "$r$: gain from the donor / gain from as much own data (1 = as good)"
     size = min(8.0, 72 * layout.width / (0.58 * len(words)))
     middle = min(max(layout.left + layout.matrix / 2, half), layout.width - half) / layout.width
-    figure.text(middle, (layout.bottom - 0.58) / layout.height, words, fontsize=size, ha="center", va="center")
+    figure.text(middle, (layout.bottom - 0.58) / layout.height, words, fontsize=size, ha="center", va="center",
+                parse_math=True)  # fmt: skip
 
 
 def _draw_title(figure: "Figure", drawn: Shown, layout: Layout) -> None:

@@ -85,7 +85,7 @@ def read_recipe(folder: Path) -> Recipe:
         recipe = Recipe(folder, found["command"], tuple(found["arguments"]), tuple(found["files"]))
     except OSError:
         raise UserError(f"{str(folder)!r} has no {RECIPE_FILE}; give the folder of a report") from None
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         recipe = None
     if recipe is None or not all(isinstance(text, str) for text in (recipe.command, *recipe.arguments, *recipe.files)):
         raise UserError(f"{path} is damaged, or of another version: command, arguments and files are needed")

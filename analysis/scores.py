@@ -20,6 +20,8 @@ from grids.seeds import Seeds
 if TYPE_CHECKING:
     import pandas as pd
 
+LARGEST = 1e30  # of a value; fourth powers, and sums of them, stay finite
+
 
 @dataclass(frozen=True)
 class Hole:

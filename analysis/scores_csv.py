@@ -7,16 +7,19 @@ P(i+j), which is the self run P(i+i) where both languages are equal.
 
 import csv
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.scores import Hole, Part, Plan, Provenance, Source, scores_from, sha256_of
+from analysis.matrix_csv import number
+from analysis.scores import LARGEST, Hole, Part, Plan, Provenance, Source, scores_from, sha256_of
 from grids.errors import UserError, unknown
 
 METRICS = {"f1": True, "auc": True, "eer": False, "wer": False}  # whether higher is better
 FRACTIONS = ("f1", "auc", "eer")  # never above 1; a word error rate may be
 MARKS = ("model_id", "type", "lang_src", "lang_tgt", "seed")
+SEED = re.compile(r"-?[0-9]{1,18}")
 NEEDED = ("type", "lang_src", "lang_tgt", "seed")
 
 
@@ -52,13 +55,13 @@ def read_scores_csv(path: Path, metric: str | None = None) -> Source:
     rows = _read_rows(path)
     name = _metric(path, rows[0], metric)
     values, empty = dict[Place, float](), list[Hole]()
-    for number, row in enumerate(rows, start=2):
-        place, value = _place(path, number, row), _value(path, number, row, name)
+    for line, row in enumerate(rows, start=2):
+        place, value = _place(path, line, row), _value(path, line, row, name)
         if math.isnan(value):
             empty.append(Hole(place.role, place.target, place.donor, place.seed))
         elif values.setdefault(place, value) != value:
             what = f"{place.role} score of {place.target!r} (donor {place.donor!r}, seed {place.seed})"
-            raise UserError(f"{path}, line {number}: the {what} is {value:g}, and {values[place]:g} further up")
+            raise UserError(f"{path}, line {line}: the {what} is {value:g}, and {values[place]:g} further up")
     if not values:
         raise UserError(f"{path} has no {name} in any row")
     return _source(path, name, values, tuple(hole for hole in empty if Place(**vars(hole)) not in values))
@@ -96,10 +99,10 @@ def _read_rows(path: Path) -> list[dict[str, str]]:
         raise UserError(f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)} of a scores CSV")
     if len(lines) < 2:
         raise UserError(f"{path} has no row of scores")
-    for number, line in enumerate(lines, start=1):
-        if len(line) != len(header):
-            raise UserError(f"{path}, line {number} has {len(line)} cells, the header names {len(header)} columns")
-    return [dict(zip(header, (cell.strip() for cell in line), strict=True)) for line in lines[1:]]
+    for line, cells in enumerate(lines, start=1):
+        if len(cells) != len(header):
+            raise UserError(f"{path}, line {line} has {len(cells)} cells, the header names {len(header)} columns")
+    return [dict(zip(header, (cell.strip() for cell in cells), strict=True)) for cells in lines[1:]]
 
 
 def _metric(path: Path, row: Mapping[str, str], asked: str | None) -> str:
@@ -116,34 +119,29 @@ def _metric(path: Path, row: Mapping[str, str], asked: str | None) -> str:
     return there[0]
 
 
-def _place(path: Path, number: int, row: Mapping[str, str]) -> Place:
+def _place(path: Path, line: int, row: Mapping[str, str]) -> Place:
     """Where a row's score belongs."""
     kind, target, donor = row["type"].lower(), row["lang_src"], row["lang_tgt"]
-    where = f"{path}, line {number}"
+    where = f"{path}, line {line}"
     if kind not in ("single", "dual"):
         raise UserError(f"{where}: type is {row['type']!r}; allowed: single, dual")
+    if not f"{target}{donor}".isprintable():
+        raise UserError(f"{where}: {target!r} or {donor!r} is no printable text")
     if not target or (kind == "dual" and not donor):
         raise UserError(f"{where}: {'lang_src' if not target else 'lang_tgt'} is empty")
-    try:
-        seed = int(row["seed"])
-    except ValueError:
-        raise UserError(f"{where}: seed is {row['seed']!r}; a whole number is needed") from None
+    if not SEED.fullmatch(row["seed"]):
+        raise UserError(f"{where}: seed is {row['seed']!r}; a whole number is needed")
+    seed = int(row["seed"])
     if kind == "single":
         return Place("base", target, "", seed)
     return Place("self" if donor == target else "cross", target, donor, seed)
 
 
-def _value(path: Path, number: int, row: Mapping[str, str], metric: str) -> float:
+def _value(path: Path, line: int, row: Mapping[str, str], metric: str) -> float:
     """A row's score; NaN if it is empty."""
     text = row[metric]
-    if text.lower() in ("", "nan", "na"):
-        return math.nan
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.inf
-    largest = 1.0 if metric in FRACTIONS else math.inf
-    if not (math.isfinite(value) and 0 <= value <= largest):
+    value, largest = number(text), 1.0 if metric in FRACTIONS else LARGEST
+    if value < 0 or value > largest:
         percent = "; scores are fractions, no percentages" if math.isfinite(value) and value > largest else ""
-        raise UserError(f"{path}, line {number}: {metric} is {text!r}{percent}")
+        raise UserError(f"{path}, line {line}: {metric} is {text!r}{percent}")
     return value

@@ -11,7 +11,7 @@ from cluster.script import Request, job_script
 from cluster.site import load_site
 from engine.store import Store
 from grids.errors import UserError
-from grids.files import write_atomically
+from grids.files import expanded, write_atomically
 from grids.grid import SYNTHETIC, load
 from tasks.data.collective import fetch, missing
 
@@ -62,7 +62,7 @@ def prefetch(path: str) -> int:
     """
     grid = load(path)
     if grid.corpus != SYNTHETIC:
-        release = Path(grid.corpus).expanduser()
+        release = expanded(grid.corpus)
         for language in missing(release, grid.all_languages()):
             print(f"fetching {release.name} {language}", flush=True)  # noqa: T201
             fetch(release, language)

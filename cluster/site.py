@@ -1,14 +1,13 @@
 """What one cluster needs to be told, in one TOML file; `sites/` holds examples. What it says is checked here."""
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from grids.errors import UserError, require
+from grids.errors import require
 from grids.machine import LONGEST_SOCKET_PATH, RAY_SOCKET
-from grids.schema import from_table
+from grids.schema import from_table, read_toml
 
 JOB_FOLDER = "/r-0123456789"  # a job's folder in `temp_dir`
 SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW", re.IGNORECASE)
@@ -111,13 +110,4 @@ def load_site(path: Path | None) -> Site:
     Raises:
         UserError: no such file, no TOML, an unknown key, a wrong value.
     """
-    if path is None:
-        return Site()
-    try:
-        return from_table(Site, tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise UserError(f"cannot read site file {str(path)!r}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not TOML: {error}") from None
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+    return Site() if path is None else read_toml(path, "site file", lambda table: from_table(Site, table))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.sync import answers, has_key
+from grids.files import expanded
 from grids.grid import NO_BACKBONE, Grid, Tracking
 from grids.machine import LONGEST_SOCKET_PATH, RAY_SOCKET
 from tasks.data.cache import cache_folder
@@ -157,7 +158,7 @@ def _model(backbone: str) -> Finding:
 
     from tasks.backbones import BUILT_IN
 
-    here = backbone in (*BUILT_IN, NO_BACKBONE) or Path(backbone).expanduser().is_dir()
+    here = backbone in (*BUILT_IN, NO_BACKBONE) or expanded(backbone).is_dir()
     here = here or isinstance(try_to_load_from_cache(backbone, "config.json"), str)
     found = f"{backbone}: {'here' if here else 'not here'}{', no downloads' if constants.HF_HUB_OFFLINE else ''}"
     fix = "python -m cluster prefetch GRID on a machine with a network, with the same HF_HOME"

@@ -5,7 +5,6 @@ refused, with what differs. Languages, seeds, a curve's sizes, evaluated languag
 of it, so a finished grid can grow. `samples` is: it says what a score is in the matrix (of a curve it is 0).
 """
 
-import hashlib
 import json
 import os
 import subprocess
@@ -18,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tomli_w
 
-from engine.store import Store
+from engine.store import Identity, Store
 from grids.errors import UserError, unknown
-from grids.files import write_atomically
+from grids.files import expanded, write_atomically
 from grids.grid import NO_BACKBONE, Grid, Train, load
 from tasks import make_task
 from tasks.base import Task
@@ -28,29 +27,6 @@ from tasks.data.cache import cache_folder
 
 if TYPE_CHECKING:
     from tasks.data.prepare import Progress
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What may change a trial's numbers, beside its own mixture and seed.
-
-    Attributes:
-        config: task, options, model, training, data rules, all resolved.
-        data: language -> hash of its prepared clips.
-    """
-
-    config: Mapping[str, Any]
-    data: Mapping[str, str]
-
-    @property
-    def config_sha(self) -> str:
-        """Hash of the configuration."""
-        return hashlib.sha256(json.dumps(self.config, sort_keys=True).encode()).hexdigest()[:16]
-
-    def data_sha(self, languages: tuple[str, ...]) -> str:
-        """Hash of the data of these languages; "" for a task without a corpus."""
-        known = {code: self.data[code] for code in sorted(languages) if code in self.data}
-        return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16] if known else ""
 
 
 @dataclass(frozen=True)
@@ -200,9 +176,9 @@ def joined(job: Job) -> tuple[Grid, Identity]:
         UserError: the job does not belong there.
     """
     store = job.store
-    if not store.identity_path.exists():
+    old = store.identity()
+    if old is None:
         return job.grid, job.identity
-    old = Identity(**json.loads(store.identity_path.read_text(encoding="utf-8")))
     _refuse_other(store.folder, old, job.identity)
     return _grown(load(store.grid_path), job.grid), Identity(job.identity.config, {**old.data, **job.identity.data})
 
@@ -279,7 +255,7 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _as_toml(grid: Grid) -> str:
     """The grid as a grid file with every key, its paths absolute."""
-    folders = [Path(name).expanduser() for name in (grid.corpus, grid.model.backbone)]
+    folders = [expanded(name) for name in (grid.corpus, grid.model.backbone)]
     corpus, backbone = (
         str(folder.resolve()) if folder.is_dir() else name
         for folder, name in zip(folders, (grid.corpus, grid.model.backbone), strict=True)

@@ -2,7 +2,7 @@
 
     results/<grid>/
         grid.toml             the resolved grid: every key, all languages and seeds that were ever asked for
-        identity.json         what a later run may not change (`engine.job.Identity`)
+        identity.json         what a later run may not change (`Identity`)
         trials/<slug>.json    one finished trial: scores, counts, seconds, hashes, the resolved configuration
         failures/<slug>.txt   why a trial that has no result failed, each time; the last line is the last cause
         runs/, claims/        who fills the folder now (`engine.claims`)
@@ -16,6 +16,7 @@ readers. This module imports neither Ray nor torch.
 """
 
 import errno
+import hashlib
 import json
 import logging
 import os
@@ -33,6 +34,7 @@ import pyarrow.parquet as pq
 from grids.errors import UserError
 from grids.files import PARTIAL, replacing, write_atomically
 from grids.mixture import Trial
+from grids.schema import from_table
 from tasks.base import Score
 
 SCORES_SCHEMA = pa.schema(
@@ -49,6 +51,29 @@ SCORES_SCHEMA = pa.schema(
 logger = logging.getLogger(__name__)
 PAUSES = (0.5, 2.0, 8.0)  # seconds
 PASSING = (errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EBUSY, errno.ETIMEDOUT, errno.EINTR, errno.ENOLCK)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What may change a trial's numbers, beside its own mixture and seed.
+
+    Attributes:
+        config: task, options, model, training, data rules, all resolved.
+        data: language -> hash of its prepared clips.
+    """
+
+    config: Mapping[str, Any]
+    data: Mapping[str, str]
+
+    @property
+    def config_sha(self) -> str:
+        """Hash of the configuration."""
+        return hashlib.sha256(json.dumps(self.config, sort_keys=True).encode()).hexdigest()[:16]
+
+    def data_sha(self, languages: tuple[str, ...]) -> str:
+        """Hash of the data of these languages; "" for a task without a corpus."""
+        known = {code: self.data[code] for code in sorted(languages) if code in self.data}
+        return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16] if known else ""
 
 
 @dataclass(frozen=True)
@@ -141,12 +166,13 @@ class Result:
         """The result that `to_json` wrote.
 
         Raises:
-            ValueError, KeyError, TypeError: the content is no result.
+            ValueError, KeyError, TypeError, RecursionError: the content is no result.
         """
         values = json.loads(content)
-        scores = tuple(Score(**score) for score in values["scores"])
-        passes = tuple(Pass(**{**one, "languages": tuple(one["languages"])}) for one in values["passes"])
-        return cls(**{**values, "trial": Trial.from_dict(values["trial"]), "scores": scores, "passes": passes})
+        result = from_table(cls, {**values, "trial": Trial.from_dict(values["trial"])})
+        if not result.languages <= {language for one in result.passes for language in one.languages}:
+            raise ValueError("no pass has scored some of its languages")
+        return result
 
 
 @dataclass(frozen=True)
@@ -182,6 +208,19 @@ class Store:
         """Where a long training leaves its state, to go on from."""
         return self.folder / "states" / f"{trial.slug}.pt"
 
+    def identity(self) -> Identity | None:
+        """What a later run may not change; None of a folder that no run has made its own.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        if not self.identity_path.exists():
+            return None
+        try:
+            return from_table(Identity, json.loads(self.identity_path.read_text(encoding="utf-8")))
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{self.identity_path} is damaged: {error}") from None
+
     @property
     def has_trials(self) -> bool:
         """Whether result files lie here, and not only their table."""
@@ -214,7 +253,7 @@ class Store:
     def write_failure(self, trial: Trial, text: str) -> None:
         """Adds why a trial failed to its earlier failures; the last line is the cause."""
         path = self._failure_path(trial)
-        earlier = path.read_text(encoding="utf-8") + "\n" if path.exists() else ""
+        earlier = path.read_text(encoding="utf-8", errors="replace") + "\n" if path.exists() else ""
         where = f"{datetime.now(UTC).isoformat(timespec='seconds')} on {socket.gethostname()}"
         write_atomically(path, f"{earlier}{where}:\n{text.rstrip()}\n")
 
@@ -290,7 +329,7 @@ class Store:
         """`scores.parquet` as it is, or an empty table where it is missing, unreadable or of another shape."""
         try:
             table = pq.read_table(self.scores_path)
-        except (OSError, pa.ArrowInvalid):
+        except (OSError, pa.ArrowException):
             return SCORES_SCHEMA.empty_table()
         return table if table.schema.equals(SCORES_SCHEMA) else SCORES_SCHEMA.empty_table()
 
@@ -323,14 +362,17 @@ def _patiently(write: Callable[[], None]) -> None:
 
 def _last_line(path: Path) -> str:
     """The last line of a text file."""
-    lines = path.read_text(encoding="utf-8").strip().splitlines()
+    lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return lines[-1] if lines else ""
 
 
 def _read(path: Path) -> Result:
     """The result in a file, or a `UserError` that names the file."""
     try:
-        return Result.from_json(path.read_bytes())
-    except (ValueError, KeyError, TypeError) as error:
+        result = Result.from_json(path.read_bytes())
+        if result.trial.slug != path.stem:
+            raise ValueError(f"it holds the trial {result.trial.slug}")
+        return result
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         cause = f"{type(error).__name__}: {error}"
         raise UserError(f"result file {path} is damaged ({cause}); delete it to train that trial again") from None

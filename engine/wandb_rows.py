@@ -83,7 +83,8 @@ def _write(store: Store, grid: Grid, part: Rows, run_id: str) -> None:
     """One run: table, curves, summary."""
     import wandb
 
-    config = {**json.loads(store.identity_path.read_text(encoding="utf-8"))["config"], "grid": grid.name,
+    identity = store.identity()
+    config = {**(identity.config if identity else {}), "grid": grid.name,
               "target": part.name if grid.granularity == "row" else "", "seeds": grid.seeds.as_toml()}  # fmt: skip
     run = open_run(
         store.folder, project=grid.project, group=grid.group, job_type=grid.granularity, name=part.name, id=run_id,

@@ -1,7 +1,7 @@
 """The one exception for a user's mistake, and how its text is made.
 
-A `UserError` is printed as one line, without a traceback, by every command line of the project. Anything else that
-is raised is a defect of ours and keeps its traceback.
+A `UserError`, and an `OSError` that names a file, is printed as one line, without a traceback, by every command line of
+the project. Anything else that is raised is a defect of ours and keeps its traceback.
 """
 
 import difflib
@@ -43,7 +43,7 @@ def unknown(what: str, got: str, allowed: Iterable[str]) -> UserError:
 
 
 def one_line_errors(main: Callable[[], int]) -> int:
-    """Runs a command's `main` and turns a `UserError` into one line on standard error.
+    """Runs a command's `main` and turns a `UserError`, or a file that cannot be used, into one line on standard error.
 
     Args:
         main: what the command does; returns its exit status.
@@ -54,6 +54,7 @@ def one_line_errors(main: Callable[[], int]) -> int:
     import os
     import sys
 
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a language's name on an ASCII terminal
     try:
         status = main()
         sys.stdout.flush()
@@ -67,3 +68,8 @@ def one_line_errors(main: Callable[[], int]) -> int:
     except BrokenPipeError:  # `| head` has seen enough; what is left in the buffer goes nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.UNREAD
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: cannot use {str(error.filename)!r}: {error.strerror}", file=sys.stderr)  # noqa: T201
+        return Exit.MISTAKE

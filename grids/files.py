@@ -4,10 +4,17 @@ import errno
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PARTIAL = ".partial-"  # what the name of a file that is being written begins with
+
+
+def expanded(name: str | Path) -> Path:
+    """The path with the home folder in place of "~"; a "~name" that nobody has stays as it is."""
+    with suppress(RuntimeError):
+        return Path(name).expanduser()
+    return Path(name)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ every key.
 """
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,7 +15,7 @@ from typing import Any, Literal, cast
 
 from grids.errors import UserError, require
 from grids.mixture import Mixture, Trial
-from grids.schema import check_table, from_table
+from grids.schema import check_table, from_table, read_toml
 from grids.seeds import Seeds
 
 SYNTHETIC = "synthetic"  # the corpus that `tasks.data.synthetic` makes
@@ -249,6 +248,9 @@ class Grid:
             for code, count in Mixture.parse(text, self.samples).total_samples.items():
                 whole = count % self.clips_per_speaker == 0
                 require(whole, f"mixture {text!r} takes {count} samples of {code}, no multiple of clips_per_speaker")
+        for code in self.all_languages():
+            plain = code == code.strip() != "" and code.isprintable() and not {*code} & {*"+*>,"}
+            require(plain, f"language {code!r} has no place in a mixture; allowed: any printable text without + * > ,")
         late = sorted(set(self.all_languages()) & set(self.exclude))
         require(not late, f"exclude names {', '.join(late)}, which mixtures or evaluate ask for")
 
@@ -331,16 +333,12 @@ def load(path: str | Path) -> Grid:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
-        return parse(tomllib.loads(text), name=path.stem)
-    except OSError as error:
-        raise UserError(f"cannot read grid file {str(path)!r}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        both = isinstance(error, tomllib.TOMLDecodeError) and re.search(r"^\s*\[task\]", text, re.MULTILINE)
-        hint = "; the task's options are the table [options], since TOML cannot hold 'task = ...' and [task]"
-        raise UserError(f"{path} is not TOML: {error}{hint if both else ''}") from None
+        return read_toml(path, "grid file", lambda table: parse(table, name=path.stem))
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        if "Cannot overwrite" not in str(error) or "\n[task]" not in path.read_text(encoding="utf-8"):
+            raise
+        hint = "the task's options are the table [options], since TOML cannot hold 'task = ...' and [task]"
+        raise UserError(f"{error}; {hint}") from None
 
 
 def parse(table: Mapping[str, Any], name: str) -> Grid:
@@ -360,6 +358,6 @@ def parse(table: Mapping[str, Any], name: str) -> Grid:
     if isinstance(languages, list) and isinstance(excluded, dict):
         for code in excluded:
             require(code in languages, f"exclude names {code!r}, which languages does not list; list it there too")
-        values["languages"] = [code for code in languages if code not in excluded]
+        values["languages"] = [code for code in languages if code not in [*excluded]]
     grid = from_table(Grid, {"name": name, **values})
     return replace(grid, train=check_table(Train, grid.train, "[train]"))

@@ -16,12 +16,14 @@ from functools import cached_property
 from typing import Any, Literal, get_args
 
 from grids.errors import UserError
+from grids.schema import from_table
 
 Role = Literal["base", "self", "cross", "third", "zero", "untouched", "other"]
 ROLES: tuple[Role, ...] = get_args(Role)
 MATRIX_ROLES: tuple[Role, ...] = ("base", "self", "cross")  # of what a transfer matrix is made of
 
 SLUG_LENGTH = 80
+FACTOR = re.compile(r"[+-]?[\d./]{1,30}(e[+-]?\d{1,2})?", re.ASCII)  # `Fraction` would compute "1e999999999" too
 AS_JSON = json.JSONEncoder(sort_keys=True).encode
 
 
@@ -150,17 +152,30 @@ class Trial:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Trial":
-        """The trial that `as_dict` described."""
-        return cls(Mixture.of(*values["stages"]), int(values["seed"]))
+        """The trial that `as_dict` described.
+
+        Raises:
+            UserError: it described no trial.
+        """
+        described = from_table(_Described, values, "trial")
+        return cls(Mixture.of(*described.stages), described.seed)
+
+
+@dataclass(frozen=True)
+class _Described:
+    """A trial as JSON holds it: language -> samples of each stage, and the seed."""
+
+    stages: tuple[Mapping[str, int], ...]
+    seed: int
 
 
 def _whole_samples(factor_text: str, samples: int, text: str) -> int:
     """The number of samples that a factor stands for, exactly."""
     try:
-        count = Fraction(factor_text) * samples
+        count = Fraction(factor_text if FACTOR.fullmatch(factor_text) else "") * samples
     except (ValueError, ZeroDivisionError):
         raise UserError(f"mixture {text!r}: {factor_text!r} is no number; write a part like '0.1*en'") from None
-    if count <= 0 or count.denominator != 1:
+    if not 0 < count < 2**63 or count.denominator != 1:
         raise UserError(f"mixture {text!r}: {factor_text} x {samples} samples = {float(count):g}, no whole number > 0")
     return int(count)
 

@@ -5,14 +5,41 @@ The field types it understands are those that TOML can hold: bool, int, float, s
 """
 
 import math
+import tomllib
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from grids.errors import UserError, nearest
 
 T = TypeVar("T")
+WHOLE = range(-(2**63), 2**63)  # integers that TOML, Parquet and torch can hold
+
+
+def read_toml(path: Path, what: str, make: Callable[[dict[str, Any]], T]) -> T:
+    """What `make` makes of a TOML file's table.
+
+    Args:
+        path: the file.
+        what: it is, for messages.
+        make: may raise a `UserError`, which then names the file.
+
+    Raises:
+        UserError: no such file, no TOML, or `make` refuses.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {what} {str(path)!r}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, 5,000 digits, a NUL in the path, deep nesting
+        raise UserError(f"{path} is not TOML: {error}") from None
+    try:
+        return make(table)
+    except (UserError, RecursionError) as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def from_table(cls: type[T], table: Mapping[str, Any], where: str = "") -> T:
@@ -42,8 +69,10 @@ def check_table(cls: type, table: Mapping[str, Any], where: str = "", *, partial
         UserError: unknown key, missing key, or wrong type.
     """
     inside = f" in {where}" if where else ""
+    if not isinstance(table, Mapping):
+        raise UserError(f"{where or 'the file'} is {_name(type(table))}; expected a table")
     allowed = {field.name: field for field in fields(cls)}
-    hints = get_type_hints(cls)
+    hints = _hints(cls)
     for key in table:
         if key not in allowed:
             valid = ", ".join(allowed) or "none"
@@ -55,9 +84,19 @@ def check_table(cls: type, table: Mapping[str, Any], where: str = "", *, partial
     return {key: _convert(value, hints[key], f"{key}{inside}") for key, value in table.items()}
 
 
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    """The types of a class's fields."""
+    return get_type_hints(cls)
+
+
 def _convert(value: Any, hint: Any, what: str) -> Any:
     """Returns `value` as the type `hint` says, or raises a `UserError` that names both."""
     origin, arguments = get_origin(hint), get_args(hint)
+    if isinstance(value, int) and value not in WHOLE:
+        raise UserError(f"{what} is {value}; allowed: integers from -2^63 to 2^63 - 1")
+    if isinstance(value, str) and "\0" in value:
+        raise UserError(f"{what} is {value!r}; no text holds the character NUL")
     if hint is Any:
         return value
     if origin is Literal:

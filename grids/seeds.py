@@ -1,5 +1,6 @@
 """Which seeds bases, self runs and pairs are trained with, as a grid file says it: a number, a list or a table."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,7 @@ from grids.errors import UserError, unknown
 from grids.mixture import MATRIX_ROLES, Role
 
 NATURAL = range(2**63)
+MOST = 10_000
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def _paired(value: Any, base: tuple[int, ...], kind: str) -> tuple[int, ...]:
     if _is_number(value) and value > len(base):
         raise UserError(f"seeds has {value} for {kind} and {len(base)} for base; allowed: at most as many as base")
     seeds = _listed(value, base, f"{kind} of seeds")
-    odd = [seed for seed in seeds if seed not in base]
+    odd = sorted({*seeds} - {*base})
     if odd:
         raise UserError(f"seeds has {odd[0]} for {kind}, which base lacks; allowed: seeds of base, so that they pair")
     return seeds
@@ -87,13 +89,15 @@ def _listed(value: Any, counted: Sequence[int], what: str) -> tuple[int, ...]:
     """The seeds of a list, or where the value is a number, so many of those `counted`."""
     if not _is_number(value) and not isinstance(value, list):
         raise UserError(f"{what} is {value!r}; allowed: a number of seeds, or a list of integers")
+    if (count := value if _is_number(value) else len(value)) > MOST:
+        raise UserError(f"{what} has {count} seeds; allowed: at most {MOST}")
     seeds = tuple(counted[: max(value, 0)] if _is_number(value) else value)
     if not seeds:
         raise UserError(f"{what} is empty; allowed: a number >= 1 or a list of integers")
     odd = [seed for seed in seeds if not _is_number(seed) or seed not in NATURAL]
     if odd:
         raise UserError(f"{what} has {odd[0]!r}; allowed: integers from 0 to 2^63 - 1")
-    twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
+    twice = sorted(seed for seed, count in Counter(seeds).items() if count > 1)
     if twice:
         raise UserError(f"{what} has {', '.join(map(str, twice))} more than once")
     return seeds

@@ -24,6 +24,7 @@ from torch import nn
 from torch.nn import functional
 
 from grids.errors import UserError
+from grids.files import expanded
 from grids.grid import Model
 from tasks.data.cache import cache_folder, explained, new_folder
 
@@ -167,7 +168,7 @@ def resolve(name: str) -> Path:
         from tasks import tiny_llm
 
         return tiny_llm.folder()
-    folder = Path(name).expanduser()
+    folder = expanded(name)
     if any((folder / file).is_file() for file in MODEL_FILES):
         return folder.resolve()
     if folder.is_dir() or name.count("/") != 1 or name.startswith((".", "/", "~")):

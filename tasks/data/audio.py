@@ -68,7 +68,7 @@ def _read(path: Path, max_seconds: float) -> tuple[npt.NDArray[np.float32], int]
             raise DecodeError("empty", "the file has no bytes")
         with soundfile.SoundFile(path) as file:
             rate_hz = int(file.samplerate)
-            frames = -1 if math.isinf(max_seconds) else math.ceil((max_seconds + 1) * rate_hz)
+            frames = math.ceil(min((max_seconds + 1) * rate_hz, file.frames))
             return file.read(frames, dtype="float32", always_2d=True), rate_hz
     except FileNotFoundError:
         raise DecodeError("missing", "no such file") from None
@@ -76,5 +76,5 @@ def _read(path: Path, max_seconds: float) -> tuple[npt.NDArray[np.float32], int]
         # libsndfile calls an existing file that it cannot identify "does not exist".
         known = "does not exist" not in error.error_string
         raise DecodeError("undecodable", error.error_string if known else "no audio that libsndfile knows") from None
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError, MemoryError) as error:  # MemoryError: of a length that no file has
         raise DecodeError("undecodable", str(error)) from None

@@ -16,7 +16,7 @@ import platformdirs
 import soundfile
 
 from grids.errors import UserError
-from grids.files import is_full
+from grids.files import expanded, is_full
 
 LEFTOVER_SECONDS = 24 * 3600
 
@@ -24,7 +24,7 @@ LEFTOVER_SECONDS = 24 * 3600
 def cache_folder() -> Path:
     """The folder of everything that can be made again: `$CLTM_CACHE`, otherwise the user's cache folder."""
     named = os.environ.get("CLTM_CACHE")
-    return Path(named).expanduser().resolve() if named else platformdirs.user_cache_path("cltm")
+    return expanded(named).resolve() if named else platformdirs.user_cache_path("cltm")
 
 
 def short_hash(text: str) -> str:

@@ -6,6 +6,7 @@ read: `validated.tsv` and the others are not needed. Audio is not opened here.
 """
 
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,12 +16,13 @@ from pathlib import Path
 from typing import get_args
 
 from grids.errors import UserError, unknown
-from grids.files import write_atomically
+from grids.files import expanded, write_atomically
 from tasks.data.cache import cache_folder, short_hash, slug
 from tasks.data.clips import Split
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 DURATIONS = "clip_durations.tsv"
+MILLISECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]*)?")
 GENDER_VALUES = {"female": "female", "female_feminine": "female", "male": "male", "male_masculine": "male"}
 
 
@@ -58,7 +60,7 @@ def open_release(corpus: str | Path) -> Path:
     Raises:
         UserError: no such folder, or another one of the layout (one language, or the folder above the release).
     """
-    folder = Path(corpus).expanduser().resolve()
+    folder = expanded(corpus).resolve()
     wanted = "a corpus is 'synthetic' or the folder that holds one folder a language (<folder>/ca/train.tsv)"
     if not folder.is_dir():
         raise UserError(f"corpus {str(corpus)!r} is no folder; {wanted}")
@@ -96,14 +98,14 @@ def read_language(release: Path, language: str) -> Listing:
     """Everything that a language's split files list, in the order of the files.
 
     Raises:
-        UserError: as `language_folder`; or a file can't be read, is not UTF-8 or has no column `path`.
+        UserError: as `language_folder`; or a file can't be read, is not UTF-8, or has no column `path` or one twice.
     """
     folder = language_folder(release, language)
     rows: list[Row] = []
     malformed: list[tuple[str, Split]] = []
     for split in SPLITS:
         for line, values in _records(folder / f"{split}.tsv", "path"):
-            if values is None or not values["path"]:
+            if values is None or not _is_plain(values["path"]):
                 malformed.append((f"{split}.tsv:{line}", split))
             else:
                 rows.append(_row(split, values))
@@ -120,7 +122,7 @@ def with_seconds(release: Path, language: str, rows: Iterable[Row]) -> tuple[Row
     path = release / language / DURATIONS
     for _, values in _records(path, "clip", "duration[ms]") if path.is_file() else ():
         name = _file_name(values["clip"]) if values else ""
-        if values and name in found and values["duration[ms]"].replace(".", "", 1).isdigit():
+        if values and name in found and MILLISECONDS.fullmatch(values["duration[ms]"]):
             found[name] = replace(found[name], seconds=float(values["duration[ms]"]) / 1000)
     return tuple(found.values())
 
@@ -150,7 +152,7 @@ def _census(release: Path) -> Mapping[str, tuple[str, ...]]:
     """
     sources = [(code, source_files(release, code)) for code in languages(release)]
     kept = cache_folder() / "homes" / f"{slug(release.name)}-{short_hash(json.dumps([str(release), sources]))}.json"
-    if kept.is_file():
+    with suppress(OSError, ValueError, AttributeError, TypeError):  # not counted yet, or damaged
         return {client: tuple(codes) for client, codes in json.loads(kept.read_text(encoding="utf-8")).items()}
     counts: dict[str, Counter[str]] = {}
     for code, _ in sources:
@@ -205,8 +207,15 @@ def _records(path: Path, *required: str) -> Iterator[tuple[int, Mapping[str, str
     _, header = next(lines)
     if missing := [name for name in required if name not in header]:
         raise UserError(f"{path} has no column {missing[0]!r}; its columns: {', '.join(header)}")
+    if twice := [name for name in header if name and header.count(name) > 1]:
+        raise UserError(f"{path} has the column {twice[0]!r} more than once")
     for number, fields in lines:
         yield number, dict(zip(header, fields, strict=True)) if len(fields) == len(header) else None
+
+
+def _is_plain(name: str) -> bool:
+    """Whether it names a file inside `clips/`."""
+    return name not in ("", "..") and "\0" not in name and Path(name).name == name
 
 
 def _file_name(path: str) -> str:

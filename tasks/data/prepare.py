@@ -19,7 +19,7 @@ from tasks.data.cache import cache_folder, explained, lock, new_folder, short_ha
 from tasks.data.clips import Clip
 from tasks.data.common_voice import SPLITS, Row
 from tasks.data.decoding import decode_rows, file_bytes
-from tasks.data.report import BROKEN, NOT_LOOKED_AT, Drop, LanguageReport
+from tasks.data.report import BROKEN, NOT_LOOKED_AT, Drop, LanguageReport, read
 from tasks.data.selection import Selection, select
 from tasks.data.store import (
     AUDIO,
@@ -120,10 +120,14 @@ def _is_fresh(place: Path, fingerprint: str, source: Path) -> bool:
     """
     if not (place / REPORT).is_file():
         return False
-    kept = json.loads((place / REPORT).read_text(encoding="utf-8"))
-    looked_at = [drop for drop in kept["dropped"] if drop["bytes"] != NOT_LOOKED_AT]
-    same = all(file_bytes(source / "clips" / drop["name"]) == drop["bytes"] for drop in looked_at)
-    return kept["fingerprint"] == fingerprint and same
+    try:
+        kept = read(place / REPORT)
+        read_sha(place.parent, source.name)
+    except UserError:  # damaged
+        return False
+    looked_at = [drop for drop in kept.dropped if drop.bytes != NOT_LOOKED_AT]
+    same = all(file_bytes(source / "clips" / drop.name) == drop.bytes for drop in looked_at)
+    return kept.fingerprint == fingerprint and same
 
 
 def _build(

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from grids.errors import UserError
 from grids.files import write_atomically
 from grids.schema import from_table
 
@@ -86,5 +87,12 @@ class LanguageReport:
 
 
 def read(path: Path) -> LanguageReport:
-    """Reads a report that `LanguageReport.write` wrote."""
-    return from_table(LanguageReport, json.loads(path.read_text(encoding="utf-8")))
+    """Reads a report that `LanguageReport.write` wrote.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        return from_table(LanguageReport, json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged ({error}); remove it and prepare again") from None

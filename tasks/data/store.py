@@ -3,7 +3,8 @@
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
@@ -65,15 +66,31 @@ def open_language(folder: Path, language: str) -> PreparedLanguage:
     place = language_place(folder, language)
     if not (place / MANIFEST).is_file():
         raise UserError(f"language {language!r} is not prepared in {folder}; run: python -m tasks.data prepare")
-    table = pq.read_table(place / MANIFEST, columns=list(CLIP_COLUMNS))
-    columns = [_values(table, name) for name in CLIP_COLUMNS]
-    clips, sha = tuple(Clip(language, *values) for values in zip(*columns, strict=True)), read_sha(folder, language)
-    samples = np.memmap(staged(place / AUDIO, sha, clips), dtype=SAMPLE_TYPE, mode="r").view(np.ndarray)
-    if clips[-1].offset + clips[-1].length != samples.size:
-        raise UserError(
-            f"{place / AUDIO} is damaged: not as long as its manifest says; remove {place} and prepare again"
-        )
+    sha = read_sha(folder, language)
+    with _whole(place / MANIFEST):
+        table = pq.read_table(place / MANIFEST, columns=list(CLIP_COLUMNS))
+        columns = [_values(table, name) for name in CLIP_COLUMNS]
+        clips = tuple(Clip(language, *values) for values in zip(*columns, strict=True))
+        end = clips[-1].offset + clips[-1].length
+    audio = staged(place / AUDIO, sha, clips)
+    with _whole(place / AUDIO):
+        samples = np.memmap(audio, dtype=SAMPLE_TYPE, mode="r").view(np.ndarray)
+        if end != samples.size:
+            raise ValueError("not as long as its manifest says")
     return PreparedLanguage(language, clips, sha, samples)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """Turns what a damaged file raises into one line.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{path} is damaged: {error}; remove {path.parent} and prepare again") from None
 
 
 def _values(table: pa.Table, column: str) -> list[Any]:
@@ -94,9 +111,14 @@ def refused_report(folder: Path, language: str) -> Path:
 
 
 def read_sha(folder: Path, language: str) -> str:
-    """The language's `PreparedLanguage.sha`, without reading its clips."""
-    metadata = pq.read_schema(language_place(folder, language) / MANIFEST).metadata
-    return str(metadata[b"sha"].decode())
+    """The language's `PreparedLanguage.sha`, without reading its clips.
+
+    Raises:
+        UserError: the manifest is damaged.
+    """
+    path = language_place(folder, language) / MANIFEST
+    with _whole(path):
+        return str(pq.read_schema(path).metadata[b"sha"].decode())
 
 
 def write_manifest(path: Path, clips: Sequence[Clip], rows: Sequence[Row]) -> None:

@@ -12,7 +12,6 @@ task, whose embedding network is the starting point.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -21,6 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from grids.errors import UserError
+from grids.files import expanded
 from grids.grid import NO_BACKBONE, Train
 from tasks.backbones import fingerprint
 from tasks.base import Batch, Example, Setup
@@ -277,7 +277,7 @@ class Ecapa(SpeakerSystem):
         Raises:
             UserError: they are of a network of another kind or size.
         """
-        path = Path(self.model.backbone).expanduser() / "model.safetensors"
+        path = expanded(self.model.backbone) / "model.safetensors"
         if not path.is_file():
             raise UserError(
                 f"backbone in [model] is {self.model.backbone!r}; allowed: {NO_BACKBONE!r}, or a folder with a "

@@ -25,7 +25,7 @@ def result(trial: Trial = TRIAL, value: float = 0.1, languages: tuple[str, ...] 
     return Result(trial, scores, (ran,), 16, 4, "c", "d", {"a": 1})
 
 
-@given(st.floats())
+@given(st.floats(allow_nan=False, allow_infinity=False))
 def test_a_result_comes_back_bit_for_bit(value: float) -> None:
     back = Result.from_json(result(value=value).to_json())
     assert repr(back) == repr(result(value=value))

@@ -113,7 +113,7 @@ MUTATIONS = (
     ),
     Mutation(
         "conditions in the matrix", "analysis/folders.py",
-        'frame[(frame["condition"] == "") & frame["role"].isin(MATRIX_ROLES)]', 'frame[frame["role"].isin(MATRIX_ROLES)]',
+        '(frame["condition"] == "") & frame["role"].isin(MATRIX_ROLES)', 'frame["role"].isin(MATRIX_ROLES)',
         "scores under noise are mixed into the primary ones", ("tests/analysis/test_scores.py",),
     ),
     Mutation(
