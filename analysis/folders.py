@@ -146,7 +146,7 @@ def _read_one(folder: Path, plan: Plan, roles: Sequence[str], conditions: bool) 
         table = table.cast(pa.schema([SCORES_SCHEMA.field(name) for name in table.column_names]))
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"cannot read {str(path)!r}: {error}") from None
-    if empty := [name for name in NEEDED if table[name].null_count]:
+    if empty := [name for name in NEEDED if name != "value" and table[name].null_count]:
         raise UserError(f"{path} has rows without {', '.join(empty)}")
     frame: pd.DataFrame = table.to_pandas()
     return frame.assign(folder=str(folder))

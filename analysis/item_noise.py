@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.scores import ROLES, Plan, Scores, Source
+from analysis.scores import Plan, Scores, Source
 from analysis.uncertainty import Floats, Ints, Moments, delta_se, fieller, t_quantile
 from engine.store import Store
 from grids.errors import UserError
+from grids.mixture import MATRIX_ROLES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +61,7 @@ class ItemNoise:
     g: Floats
 
 
-def item_noise(source: Source, resamplings: int = RESAMPLINGS, roles: Sequence[str] = ROLES) -> ItemNoise | None:
+def item_noise(source: Source, resamplings: int = RESAMPLINGS, roles: Sequence[str] = MATRIX_ROLES) -> ItemNoise | None:
     """The test set's part of the errors of a source's matrix.
 
     Args:

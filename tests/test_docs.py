@@ -19,7 +19,7 @@ from tests.analysis.factories import Folder, results, truth
 from tests.tasks.data.hostile import plain_release
 from tests.test_house import DOCS, ROOT
 
-PROGRAM = re.compile(r"(python|make|ray|pip|\.venv/bin/\w+) ")
+PROGRAM = re.compile(r"(python|make|ray|pip) ")
 FAR = re.compile(r"(?<=\s)/(data|shared)/")  # where the documentation has corpora and shared storage
 STATUS = {
     "feasibility": (0, 1),
@@ -28,7 +28,11 @@ STATUS = {
 
 SLURM = "needs SLURM; tests/cluster runs it where there is one, and --dry-run is tried here"
 RAY = "needs a running Ray cluster; tests/engine/test_job_submit.py starts one"
+TRAINS = "trains for a minute; tests/engine runs such grids"
 NOT_RUN = {
+    "python -m pytest tests/tasks/test_contract.py -k lid": "these tests",
+    "python -m engine run grids/demo_lid.toml": TRAINS,
+    "python -m analysis.cltm results/demo_lid": "needs what the line before it makes",
     "make demo": "trains for minutes; CI runs the parts of it as tests",
     "make test": "these tests",
     "python -m cluster submit mine.toml --nodes 4 --time 12:00:00 --site cluster/sites/plain.toml": SLURM,
@@ -101,6 +105,9 @@ def test_parsers_take_each_command(command: str, monkeypatch: pytest.MonkeyPatch
         assert {*words} <= {*re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)}
         return
     assert (program, words[0]) == ("python", "-m")
+    if words[1] == "pytest":
+        assert Path(ROOT, words[2]).is_file()
+        return
     take = argparse.ArgumentParser.parse_args
 
     def stop(self: argparse.ArgumentParser, *given: object) -> None:

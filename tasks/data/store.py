@@ -75,8 +75,8 @@ def open_language(folder: Path, language: str) -> PreparedLanguage:
     audio = staged(place / AUDIO, sha, clips)
     with _whole(place / AUDIO):
         samples = np.memmap(audio, dtype=SAMPLE_TYPE, mode="r").view(np.ndarray)
-        if end != samples.size:
-            raise ValueError("not as long as its manifest says")
+    if end != samples.size:
+        raise UserError(f"{audio} is damaged: {samples.size} samples, not {end}; remove {place} and prepare again")
     return PreparedLanguage(language, clips, sha, samples)
 
 

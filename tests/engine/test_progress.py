@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from engine.progress import Progress
+from engine.progress import Display
 from tests.engine.jobs import toy_grid
 
 
@@ -18,7 +18,7 @@ def row(**changes: Any) -> dict[str, Any]:
 def test_the_matrix_is_of_the_primary_metric_without_conditions() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=100, color_system=None)
     other = ({"condition": "noise"}, {"primary": False}, {"role": "zero"})
-    with Progress(toy_grid(), 15, console) as progress:
+    with Display(toy_grid(), 15, console) as progress:
         progress.add([row(), *(row(value=0.8, **changes) for changes in other), row(role="cross", donor="no")])
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "0/15 trials" in shown
