@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import distributed, multiprocessing
 
 from engine.checkpoints import PausedError
 from engine.fitting import rate_factor
 from grids.grid import Train
 from tasks.data.clips import Clip
+from tests.engine.groups import run_group
 from tests.engine.learners import CLIPS, TESTS, StopsAt, gender_learner
 
 
@@ -126,30 +126,21 @@ def test_reduced_precision_trains_and_scores_nearly_the_same(precision: Any) -> 
     assert not np.array_equal(*found)
 
 
-def worker(rank: int, size: int, folder: str, backbone: str, *, pause: bool = False) -> None:
-    """One of the workers: trains, evaluates, and writes what it has; after a pause in the middle, if asked."""
-    torch.set_num_threads(1)
-    store = distributed.FileStore(f"{folder}/store-{size}", size)
-    distributed.init_process_group("gloo", store=store, rank=rank, world_size=size)
+def worker(rank: int, size: int, folder: Path, backbone: str, pause: bool = False) -> None:
+    """One of the workers: trains, evaluates, and writes what it has; after a pause at step 10, if asked."""
     one = gender_learner(Train(learning_rate=1e-3, batch_size=5, epochs=4), backbone=backbone)
     if pause:
         with pytest.raises(PausedError):
-            one.fit([CLIPS], seed=1, checkpoints=StopsAt(Path(folder, "state.pt"), 1))
+            one.fit([CLIPS], seed=1, checkpoints=StopsAt(folder / "state.pt", 1))
         one = gender_learner(one.train, backbone=backbone)
-    one.fit([CLIPS], seed=1, checkpoints=StopsAt(Path(folder, "state.pt"), -1) if pause else None)
+    one.fit([CLIPS], seed=1, checkpoints=StopsAt(folder / "state.pt", -1) if pause else None)
     tests = one.evaluate(TESTS)
     if rank == 0:
         assert tests is not None
         found = [tests[language].stack("probability") for language in sorted(tests)]
-        np.save(f"{folder}/{size}.npy", np.concatenate(found))
+        np.save(folder / f"{size}.npy", np.concatenate(found))
     else:
         assert tests is None
-    distributed.destroy_process_group()
-
-
-def paused_worker(rank: int, size: int, folder: str, backbone: str) -> None:
-    """The same with a pause; in a group of workers it comes at step 10."""
-    worker(rank, size, folder, backbone, pause=True)
 
 
 @pytest.mark.slow
@@ -157,7 +148,7 @@ def paused_worker(rank: int, size: int, folder: str, backbone: str) -> None:
 def test_one_two_and_three_workers_train_the_same(tmp_path: Path, backbone: str) -> None:
     """12 clips in batches of 5, 5 and 2 over 1, 2, 3 workers: uneven shares, and workers with none."""
     for size in (1, 2, 3):
-        multiprocessing.spawn(worker, (size, str(tmp_path), backbone), nprocs=size)
+        run_group(worker, size, tmp_path, backbone)
     one, two, three = (np.load(tmp_path / f"{size}.npy") for size in (1, 2, 3))
     assert one.shape == (28, 2)
     assert np.allclose(one, two, rtol=0, atol=1e-5)
@@ -166,8 +157,7 @@ def test_one_two_and_three_workers_train_the_same(tmp_path: Path, backbone: str)
 
 @pytest.mark.slow
 def test_two_workers_go_on_where_they_paused(tmp_path: Path) -> None:
-    (tmp_path / "whole").mkdir()
-    (tmp_path / "paused").mkdir()
-    multiprocessing.spawn(worker, (2, str(tmp_path / "whole"), "tiny"), nprocs=2)
-    multiprocessing.spawn(paused_worker, (2, str(tmp_path / "paused"), "tiny"), nprocs=2)
+    for name, pause in (("whole", False), ("paused", True)):
+        (tmp_path / name).mkdir()
+        run_group(worker, 2, tmp_path / name, "tiny", pause)
     assert np.array_equal(*(np.load(tmp_path / name / "2.npy") for name in ("whole", "paused")))

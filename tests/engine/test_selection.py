@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import distributed, multiprocessing
 
 from engine.checkpoints import PausedError
 from engine.learner import Learner
 from engine.selection import Selection
 from grids.grid import Train
 from tasks.base import Metric
+from tests.engine.groups import run_group
 from tests.engine.learners import CLIPS, StopsAt, gender_learner
 from tests.engine.test_fitting import probabilities, with_dropout
 from tests.tasks.waves import make_clips
@@ -128,22 +128,18 @@ def test_what_was_best_before_an_interruption_can_still_win(tmp_path: Path) -> N
     assert np.array_equal(probabilities(first), probabilities(rest))
 
 
-def worker(rank: int, size: int, folder: str) -> None:
+def worker(rank: int, size: int, folder: Path) -> None:
     """One of the workers: trains with validation, and writes what it selected and what the network then is."""
-    torch.set_num_threads(1)
-    store = distributed.FileStore(f"{folder}/store-{size}", size)
-    distributed.init_process_group("gloo", store=store, rank=rank, world_size=size)
     one = gender_learner(VALIDATED)
     fitted = one.fit([CLIPS], seed=1, dev=DEV)
     weights = torch.cat([weight.flatten() for weight in one.network.state_dict().values()])
-    np.savez(f"{folder}/{size}-{rank}.npz", selected=fitted.selected, weights=weights.numpy())
-    distributed.destroy_process_group()
+    np.savez(folder / f"{size}-{rank}.npz", selected=fitted.selected, weights=weights.numpy())
 
 
 @pytest.mark.slow
 def test_all_workers_select_the_same_as_one(tmp_path: Path) -> None:
     for size in (1, 2):
-        multiprocessing.spawn(worker, (size, str(tmp_path)), nprocs=size)
+        run_group(worker, size, tmp_path)
     one, *two = (np.load(tmp_path / f"{name}.npz") for name in ("1-0", "2-0", "2-1"))
     assert one["selected"] == two[0]["selected"] == two[1]["selected"] > 0
     assert np.array_equal(two[0]["weights"], two[1]["weights"])
