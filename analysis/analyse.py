@@ -108,7 +108,7 @@ def analyse_source(
     found = evidence(cltm) if profile == "recommended" else None
     return Analysis(
         cltm, source.plan, source.provenance, source.holes,
-        values=summary(cltm, profile, found, language_draws), rows=language_rows(cltm),
+        values=summary(cltm, profile, found, language_draws), rows=language_rows(cltm, source.untouched),
         notes=_notes(cltm, source, noise), view=view(cltm.languages, known), noise=noise,
         profile=profile, tests=found.tests if found else None,
     )  # fmt: skip

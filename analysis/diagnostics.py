@@ -12,8 +12,9 @@ Not covered: intervals and noise floors of the aggregates (`analysis.summary`). 
 not say whether a matrix differs from an agnostic one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 
@@ -57,6 +58,8 @@ class LanguageRow:
     """One language as a target and as a donor; None where it can't be known.
 
     Attributes:
+        untouched: score of the model without training, where the grid asked for it.
+        base: P(i), mean over seeds.
         incoming: row sum of the positive off-diagonal cells used.
         outgoing: column sum.
         entropy_in, entropy_out: of the row's or column's positive part, natural log, 0 to ln(n - 1).
@@ -65,6 +68,7 @@ class LanguageRow:
 
     language: str
     family: str
+    untouched: float | None
     base: float | None
     self_gain: float | None
     self_gain_se: float | None
@@ -227,8 +231,8 @@ def used_cells(cltm: CLTM) -> int:
     return int(cltm.used.sum())
 
 
-def language_rows(cltm: CLTM) -> tuple[LanguageRow, ...]:
-    """One row a language: its self-gain, and what it takes and gives."""
+def language_rows(cltm: CLTM, untouched: Mapping[str, float] = MappingProxyType({})) -> tuple[LanguageRow, ...]:
+    """One row a language: what training adds, its self-gain, and what it takes and gives."""
     positive = np.where(cltm.used, np.maximum(cltm.r, 0.0), np.nan)
     base = cltm.moments.mean[..., 1].diagonal()
     rows = []
@@ -238,6 +242,7 @@ def language_rows(cltm: CLTM) -> tuple[LanguageRow, ...]:
             LanguageRow(
                 language=code,
                 family=cltm.families[i],
+                untouched=untouched.get(code),
                 base=known(base[i]),
                 self_gain=known(cltm.self_gain[i]),
                 self_gain_se=known(cltm.gain_se[i, i]),

@@ -11,9 +11,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from analysis.merge import check_one_experiment, merged_plan, one_row_a_score
 from analysis.raw import raw_from
-from analysis.scores import LARGEST, Exclusion, Part, Plan, Provenance, Source, holes, scores_from, sha256_of
+from analysis.scores import LARGEST, Exclusion, Part, Plan, Provenance, Scores, Source, holes, scores_from, sha256_of
 from engine.store import SCORES_SCHEMA, Store
 from grids.errors import UserError, unknown
 from grids.grid import Grid
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 NEEDED = ("trial", "role", "donor", "seed", "language", "metric", "condition", "primary", "value", "higher_is_better")
 COLUMNS = (*NEEDED, "mixture", "samples", "n_train", "n_test", "device", "config_sha", "data_sha", "code_version")
-RAW_ROLES = (*MATRIX_ROLES, "untouched")
+UNTOUCHED = "untouched"
 
 
 def read_folders(folders: Sequence[Path], metric: str | None = None) -> Source:
@@ -46,11 +48,11 @@ def read_folders(folders: Sequence[Path], metric: str | None = None) -> Source:
     if plan.curve:
         raise UserError(f"{str(folders[0])!r} holds learning curves; read it with python -m analysis.interval")
     expected = plan.matrix and bool(plan.languages)  # a matrix that still lacks its self runs is none without self-gain
-    frame = read_rows(folders, plan) if expected else read_rows(folders, plan, RAW_ROLES, conditions=True)
+    frame = read_rows(folders, plan, (*MATRIX_ROLES, UNTOUCHED), conditions=not expected)
     plain = frame[(frame["condition"] == "") & frame["role"].isin(MATRIX_ROLES)]
     raw = not expected and not (plain["role"] == "self").any()
-    frame = frame if raw else plain
-    frame = one_metric(frame, metric, folders)
+    beside = frame[(frame["condition"] == "") & (frame["role"] == UNTOUCHED)]
+    frame = one_metric(frame if raw else plain, metric, folders)
     if plan.languages:
         frame = frame[frame["language"].isin(plan.languages) & frame["donor"].isin([*plan.languages, ""])]
     check_rows(frame, folders)
@@ -60,7 +62,14 @@ def read_folders(folders: Sequence[Path], metric: str | None = None) -> Source:
     codes = plan.languages or tuple(sorted({*frame["language"], *frame["donor"]} - {""}))
     seeds = tuple(sorted(int(seed) for seed in frame["seed"].unique()))
     scores = scores_from(frame, codes, seeds, inverted=not bool(frame["higher_is_better"].iloc[0]))
-    return Source(scores, plan, provenance, holes(scores, plan))
+    return Source(scores, plan, provenance, holes(scores, plan), _untouched(beside, scores))
+
+
+def _untouched(frame: "pd.DataFrame", scores: Scores) -> Mapping[str, float]:
+    """The untouched model's score of each language, mean over seeds, an error rate e as 1 - e."""
+    means = frame[frame["metric"] == scores.metric].groupby("language")["value"].mean()
+    known = means[means.index.isin(scores.languages) & np.isfinite(means)]
+    return {str(code): float(1 - value if scores.inverted else value) for code, value in known.items()}
 
 
 def read_plan(folder: Path) -> Plan:
@@ -115,8 +124,8 @@ def read_rows(
     frames = [_read_one(folder, plan, roles, conditions) for folder in folders]
     identified = all(Store(folder).identity_path.is_file() for folder in folders)
     frame = frames[0] if len(frames) == 1 else one_row_a_score(pd.concat(frames, ignore_index=True), identified)
-    if frame.empty:
-        wanted = f"{', '.join(roles[:-1])} or {roles[-1]}"
+    if not frame["role"].isin(MATRIX_ROLES).any() and not (conditions and len(frame)):
+        wanted = f"{', '.join(MATRIX_ROLES[:-1])} or {MATRIX_ROLES[-1]}"
         raise UserError(f"{_names(folders)} has no score of a {wanted} trial; nothing to analyse yet")
     return frame
 

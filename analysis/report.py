@@ -82,6 +82,7 @@ def render(analysis: Analysis, drawn: Drawn = NOTHING_DRAWN) -> str:
         families=sorted({row.family for row in rows if row.family}),
         key={row.mark.name: row.mark.colour for row in rows if any(analysis.cltm.families)},
         head=round(max(0.55 * max(len(row.code) for row in rows) + 1.3, 3.6), 2),
+        untouched=any(row.untouched is not None for row in analysis.rows),
         gains=[(row, gain_interval_text(row, analysis.cltm)) for row in shown_rows(analysis)],
         holes_shown=HOLES_SHOWN, hashes_listed=HASHES_LISTED,
     )  # fmt: skip

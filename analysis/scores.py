@@ -185,12 +185,21 @@ class RawMatrix:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What was read: scores over seeds, a given matrix or raw values, and what is known beside them."""
+    """What was read: scores over seeds, a given matrix or raw values, and what is known beside them.
+
+    Attributes:
+        content: the scores.
+        plan: what the grid says.
+        provenance: files and hashes.
+        holes: scores that the grid expects and that are not there.
+        untouched: language -> score of the model without training, mean over seeds, where a grid asked for it.
+    """
 
     content: Scores | GivenMatrix | RawMatrix
     plan: Plan
     provenance: Provenance
     holes: tuple[Hole, ...] = ()
+    untouched: Mapping[str, float] = field(default_factory=dict)
 
 
 def scores_from(frame: "pd.DataFrame", codes: tuple[str, ...], seeds: tuple[int, ...], inverted: bool) -> Scores:

@@ -39,6 +39,12 @@ def list_sha(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def lists_sha(folder: Path) -> str:
+    """Hash of all lists of a folder, names and bytes; one that is not there has that of no list."""
+    every = [f"{path.name} {list_sha(path)}" for path in sorted(folder.glob("*.txt"))]
+    return hashlib.sha256("\n".join(every).encode()).hexdigest()
+
+
 def read_list(path: Path, clips: Sequence[Clip], *, alone: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Reads a list, in bounded memory beside its result.
 

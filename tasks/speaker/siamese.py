@@ -6,9 +6,8 @@ equation 4, without its factor 1/2; the distance is Euclidean between embeddings
 The encoder is convolutional on log-mels (`backbone = "none"` in [model]) or any raw-waveform encoder by name.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import ClassVar
 
 import torch
@@ -22,6 +21,7 @@ from tasks.base import Batch, Example, Setup
 from tasks.data.clips import Clip
 from tasks.examples import keyed
 from tasks.speaker.features import BANDS, Features
+from tasks.speaker.pairs import same_speaker, training_pairs
 from tasks.speaker.system import SpeakerSystem
 from tasks.speaker.verification import CosineOptions
 
@@ -94,54 +94,11 @@ def contrastive_loss(distance_B: torch.Tensor, same_B: torch.Tensor, margin: flo
     return torch.where(same_B, distance_B, (margin - distance_B).clamp(min=0)).square()
 
 
-def training_pairs(clips: Sequence[Clip], seed: int, epoch: int, gender_matched: bool) -> list[Example]:
-    """Pairs of one epoch, a function of the arguments alone: as many of one speaker as of two.
-
-    Every clip of a speaker is the first side of one pair, in turn with a clip of the same speaker and with one of
-    another speaker of its language. What finds no partner is left out, and of the other kind as many.
-
-    Args:
-        clips: of a stage, in any order.
-        seed: the trial's.
-        epoch: counted from 0.
-        gender_matched: two speakers of a pair have the same known gender.
-
-    Raises:
-        UserError: there is no pair of one of the kinds.
-    """
-    ordered = sorted(clips, key=lambda clip: (clip.language, clip.speaker, keyed("first", seed, epoch, clip.name)))
-    found = [pair for _, own in groupby(ordered, key=lambda clip: clip.language)
-             for pair in _language_pairs(list(own), (seed, epoch), gender_matched)]  # fmt: skip
-    found.sort(key=lambda pair: keyed("pairs", seed, epoch, pair.clips[0].language, pair.clips[0].name))
-    kinds = [[pair for pair in found if pair.label is same] for same in (True, False)]
-    if clips and not all(kinds):
-        lacking = "two speakers" if kinds[0] else "one speaker"
-        known = " of one known gender" if gender_matched else ""
-        raise UserError(f"{len(clips)} training clips give no pair of {lacking}; needed: clips_per_speaker >= 2, and "
-                        f"two speakers{known}")  # fmt: skip
-    return [pair for both in zip(*kinds, strict=False) for pair in both]
-
-
-def _language_pairs(clips: Sequence[Clip], key: tuple[int, int], gender_matched: bool) -> Iterator[Example]:
-    """The pairs of one language's clips, given by speaker."""
-    speakers = {speaker: list(own) for speaker, own in groupby(clips, key=lambda clip: clip.speaker)}
-    for number, clip in enumerate(clips):
-        same = number % 2 == 0
-        if same:
-            others = [other for other in speakers[clip.speaker] if other != clip]
-        elif gender_matched:
-            others = [o for o in clips if o.speaker != clip.speaker and o.gender and o.gender == clip.gender]
-        else:
-            others = [other for other in clips if other.speaker != clip.speaker]
-        if others:
-            yield Example((clip, others[keyed("second", *key, clip.name) % len(others)]), same)
-
-
 class Siamese(SpeakerSystem):
     """See the module's docstring."""
 
     Options: ClassVar = SiameseOptions
-    train: ClassVar = Train(learning_rate=1e-3, epochs=10, batch_size=32)
+    train: ClassVar = Train(learning_rate=1e-3, epochs=5, batch_size=32)
     options: SiameseOptions
 
     def weights_sha(self) -> str:
@@ -157,12 +114,12 @@ class Siamese(SpeakerSystem):
             return SiameseNetwork(Convolutions(self.options.channels))
 
     def examples(self, network: SiameseNetwork, clips: Sequence[Clip], seed: int, epoch: int) -> Sequence[Example]:
-        """One pair a clip."""
-        return training_pairs(clips, seed, epoch, self.options.gender_matched)
+        """Two pairs a clip, one of each kind."""
+        return training_pairs(clips, seed, epoch, gender_matched=self.options.gender_matched)
 
     def labels(self, network: SiameseNetwork, examples: Sequence[Example]) -> Mapping[str, torch.Tensor]:
         """`same`: (B,) bool."""
-        return {"same": torch.tensor([bool(example.label) for example in examples])}
+        return {"same": same_speaker(examples)}
 
     def loss(self, network: SiameseNetwork, batch: Batch) -> torch.Tensor:
         """(B,) contrastive loss."""

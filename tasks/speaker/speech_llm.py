@@ -16,19 +16,12 @@ from torch.nn import functional
 
 from grids.grid import Model, Train
 from tasks.audio_llm import AudioLLM
-from tasks.base import Batch, Example, Frozen, Output, Scored, Setup, Tests
-from tasks.data.clips import Clip, Needs
+from tasks.base import Batch, Example, Frozen, Scored, Setup, Tests
+from tasks.data.clips import Clip
 from tasks.examples import keyed
-from tasks.speaker.pairs import training_pairs
-from tasks.speaker.verification import (
-    METRICS,
-    PairOptions,
-    Pairs,
-    cosine_scores,
-    pairs_of,
-    score_embeddings,
-    speaker_needs,
-)
+from tasks.speaker.pairs import same_speaker, training_pairs
+from tasks.speaker.system import SpeakerSystem
+from tasks.speaker.verification import PairOptions, Pairs, cosine_scores, score_embeddings
 
 PAIRS_AT_ONCE = 4096  # bounds the memory of a scoring step: 270 MB of features at 4096 dimensions
 
@@ -63,6 +56,10 @@ class PairClassifier(nn.Module):
                 nn.Linear(2 * width, 512), nn.ReLU(), nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, 1)
             )
 
+    def embed(self, batch: Batch) -> torch.Tensor:
+        """(K, H) embeddings, as the LLM gives them."""
+        return batch.values[:, 0]
+
     def forward(self, left_PH: torch.Tensor, right_PH: torch.Tensor) -> torch.Tensor:
         """Logits of "the same speaker", (P,), of pairs of standardised embeddings."""
         return self.layers(torch.cat([(left_PH - right_PH).abs(), left_PH * right_PH], dim=1))[:, 0]
@@ -79,30 +76,22 @@ class PairClassifier(nn.Module):
         return torch.cat([self(unit_NH[a], unit_NH[b]).double().sigmoid() for a, b in sides]).cpu().numpy()
 
 
-class SpeechLLM:
+class SpeechLLM(SpeakerSystem):
     """A frozen speech LLM of transformers; pairs of its embeddings are classified."""
 
     Options: ClassVar = SpeechLLMOptions
     train: ClassVar = Train(learning_rate=1e-3, weight_decay=0.01, epochs=20, batch_size=32)
-    metrics: ClassVar = METRICS
+
+    options: SpeechLLMOptions
 
     def __init__(self, options: SpeechLLMOptions, model: Model) -> None:
-        self.options, self.model = options, model
+        super().__init__(options, model)
         self.llm = AudioLLM(model.backbone, options.layer, options.prompt)
-
-    @property
-    def needs(self) -> Needs:
-        """A speaker; for drawn pairs a gender."""
-        return speaker_needs(self.options)
 
     def weights_sha(self) -> str:
         """The LLM's, its tokenizer and chat template included."""
         self.llm.check()
         return self.llm.sha()
-
-    def check(self, clips: Sequence[Clip]) -> None:
-        """The test set must give pairs of both kinds."""
-        pairs_of(clips, self.options, alone=True)
 
     def network(self, setup: Setup) -> PairClassifier:
         """The classifier alone; its first weights depend on the seed alone."""
@@ -123,18 +112,14 @@ class SpeechLLM:
         return training_pairs(clips, seed, epoch)
 
     def labels(self, network: PairClassifier, examples: Sequence[Example]) -> Mapping[str, torch.Tensor]:
-        """`same`: (B,) 1 for the same speaker, else 0."""
-        return {"same": torch.tensor([example.label for example in examples])}
+        """`same`: (B,) bool."""
+        return {"same": same_speaker(examples)}
 
     def loss(self, network: PairClassifier, batch: Batch) -> torch.Tensor:
         """(B,) binary cross-entropy."""
-        left_BH, right_BH = network.standardise(batch.values[:, 0]).unflatten(0, (-1, 2)).unbind(1)
+        left_BH, right_BH = network.standardise(network.embed(batch)).unflatten(0, (-1, 2)).unbind(1)
         logits_B = network(left_BH, right_BH).float()
-        return functional.binary_cross_entropy_with_logits(logits_B, batch.labels["same"], reduction="none")
-
-    def outputs(self, network: PairClassifier, batch: Batch) -> Sequence[Output]:
-        """`embedding` (H,) a clip, as the LLM gives it."""
-        return [{"embedding": row} for row in batch.values[:, 0].float().cpu().numpy()]
+        return functional.binary_cross_entropy_with_logits(logits_B, batch.labels["same"].float(), reduction="none")
 
     def score(self, network: PairClassifier, tests: Mapping[str, Tests]) -> Scored:
         """AUC, EER, minDCF a language, from the classifier's probabilities."""

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 
 from grids.grid import Model
-from tasks.base import Batch, Example, Output, Scored, Tests
+from tasks.base import Batch, Example, Frozen, Output, Scored, Tests
 from tasks.data.clips import Clip, Needs
 from tasks.speaker.verification import METRICS, pairs_of, score_embeddings, speaker_needs
 
@@ -28,8 +28,9 @@ class SpeakerSystem:
         """The test set must give pairs of both kinds."""
         pairs_of(clips, self.options, alone=True)
 
-    def frozen(self, network: Any) -> None:
+    def frozen(self, network: Any) -> Frozen | None:
         """Nothing is frozen for good."""
+        return None
 
     def outputs(self, network: Any, batch: Batch) -> Sequence[Output]:
         """`embedding` (D,) a clip."""

@@ -8,7 +8,7 @@ of two.
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Literal
@@ -20,7 +20,7 @@ from tasks.base import Metric, Score, Scored, Tests
 from tasks.data.clips import GENDERS, Clip, Needs
 from tasks.examples import keyed
 from tasks.metrics import Verification, verification
-from tasks.speaker.pair_lists import list_path, list_sha, read_list
+from tasks.speaker.pair_lists import list_path, list_sha, lists_sha, read_list
 from tasks.speaker.score_norm import as_norm, speaker_means, unit
 
 METRICS = (
@@ -41,13 +41,16 @@ class PairOptions:
 
     Attributes:
         pairs: "drawn" (see `draw_pairs`), or the absolute path of a folder of lists (see `tasks.speaker.pair_lists`).
+        lists_sha: hash of those lists: with other lists it is another configuration.
     """
 
     pairs: str = "drawn"
+    lists_sha: str = field(default="", init=False)
 
     def __post_init__(self) -> None:
         if self.listed and not Path(self.pairs).is_absolute():
             raise UserError(f"pairs in [options] is {self.pairs!r}; allowed: 'drawn', or the absolute path of a folder")
+        object.__setattr__(self, "lists_sha", lists_sha(Path(self.pairs)) if self.listed else "")
 
     @property
     def listed(self) -> bool:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -150,3 +151,19 @@ def test_a_file_that_is_no_parquet_or_no_toml_is_refused(tmp_path):
     (folder / "grid.toml").unlink()
     with pytest.raises(UserError, match="cannot read"):
         read(folder)
+
+
+@pytest.mark.parametrize("higher_is_better", [True, False])
+def test_the_untouched_model_stands_beside_the_matrix_and_in_no_cell(tmp_path, higher_is_better):
+    planted, how = truth(2), Folder(higher_is_better=higher_is_better)
+    untouched = [row("", "untouched", planted.codes[0], "", seed, 0.25 + 0.25 * seed, how) for seed in how.seeds]
+    plain = read_folders([results(tmp_path / "plain", planted, how)])
+    source = read_folders(
+        [results(tmp_path / "r", planted, frame=pd.concat([rows(planted, how), pd.DataFrame(untouched)]))]
+    )
+    assert source.untouched == {planted.codes[0]: pytest.approx(0.5)}
+    assert np.array_equal(source.content.base, plain.content.base)
+    assert np.array_equal(source.content.cross, plain.content.cross, equal_nan=True)
+    only = results(tmp_path / "only", planted, frame=pd.DataFrame(untouched))
+    with pytest.raises(UserError, match="no score of a base, self or cross trial; nothing to analyse yet"):
+        read_folders([only])

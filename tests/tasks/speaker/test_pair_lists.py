@@ -1,12 +1,14 @@
 """Lists that somebody else made: three formats, names with and without suffix, errors that name the line."""
 
 import hashlib
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from grids.errors import UserError
+from grids.schema import from_table
 from tasks.base import Tests
 from tasks.speaker import pair_lists
 from tasks.speaker.pair_lists import read_list
@@ -84,6 +86,16 @@ def test_the_hash_is_that_of_the_file_and_goes_with_the_predictions(tmp_path: Pa
     assert pairs_of(CLIPS, options).sha == sha
     path.write_text(path.read_text() + f"0 {A} {C}\n")
     assert pairs_of(CLIPS, options).sha != sha
+
+
+def test_another_list_is_another_configuration(tmp_path: Path) -> None:
+    (tmp_path / "no.txt").write_text("a.wav b.wav 1\n")
+    one = PairOptions(pairs=str(tmp_path))
+    assert asdict(one) == asdict(PairOptions(pairs=str(tmp_path)))
+    (tmp_path / "no.txt").write_text("a.wav b.wav 0\n")
+    assert asdict(one) != asdict(PairOptions(pairs=str(tmp_path)))
+    with pytest.raises(UserError, match="unknown key 'lists_sha'"):
+        from_table(PairOptions, {"lists_sha": ""})
 
 
 def test_dev_pairs_are_drawn_and_genders_are_needed_for_drawn_pairs_alone(tmp_path: Path) -> None:

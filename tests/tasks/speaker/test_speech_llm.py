@@ -1,6 +1,5 @@
-"""SpeechLLM: balanced pairs, its classifier and scores; the cache over whole trials; and that it learns."""
+"""SpeechLLM: its classifier and scores; the cache over whole trials; and that it learns."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,12 @@ from engine.job import Job, make_job, settle
 from engine.plan import Pending
 from engine.store import Result
 from engine.train import run_trial
-from grids.errors import UserError
 from grids.grid import Model, parse
 from grids.mixture import Mixture, Trial
 from tasks.audio_llm import AudioLLM
 from tasks.base import Setup
-from tasks.data.clips import Clip
 from tasks.data.store import open_language
 from tasks.speaker import speech_llm
-from tasks.speaker.pairs import training_pairs
 from tasks.speaker.speech_llm import PairClassifier, SpeechLLM, SpeechLLMOptions
 from tasks.speaker.verification import Pairs, cosine_scores
 from tests.tasks.data.hostile import speakers, write_language
@@ -29,36 +25,6 @@ from tests.tasks.waves import make_clips
 
 CLIPS = make_clips("no", "train", speakers=5, clips_each=4)
 OTHERS = make_clips("zh-CN", "train", speakers=3, clips_each=3)
-
-
-def names(clips: Sequence[Clip], epoch: int = 0) -> set[tuple[str, ...]]:
-    return {tuple(clip.name for clip in pair.clips) for pair in training_pairs(clips, 1, epoch)}
-
-
-def test_every_clip_has_a_pair_of_each_kind_and_labels_are_right() -> None:
-    pairs = training_pairs(CLIPS + OTHERS, 1, 0)
-    for label in (0.0, 1.0):
-        own = [pair.clips for pair in pairs if pair.label == label]
-        assert sorted(left.name for left, _ in own) == sorted(clip.name for clip in CLIPS + OTHERS)
-        for left, right in own:
-            assert left != right
-            assert left.language == right.language, "else the languages would give it away"
-            assert (left.speaker == right.speaker) == bool(label)
-    mixed = [pair.label for pair in pairs[:20]]
-    assert 4 < sum(mixed) < 16, "the kinds come in turns"
-
-
-def test_a_languages_pairs_depend_on_seed_and_epoch_and_not_on_the_rest_of_the_mixture() -> None:
-    assert names(CLIPS) < names(CLIPS + OTHERS)
-    assert names(CLIPS) != names(CLIPS, epoch=1)
-    whole, alone = training_pairs(CLIPS + OTHERS, 1, 0), training_pairs(CLIPS, 1, 0)
-    assert [pair for pair in whole if pair.clips[0].language == "no"] == alone
-
-
-def test_clips_that_give_no_pairs_are_refused() -> None:
-    for clips in (make_clips("no", "train", 1, 4), make_clips("no", "train", 4, 1)):
-        with pytest.raises(UserError, match=r"clips of 'no' by \d speakers give no pairs"):
-            training_pairs(clips, 1, 0)
 
 
 def classifier(width: int = 6, *, untouched: bool = False) -> PairClassifier:
