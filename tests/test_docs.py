@@ -28,9 +28,17 @@ STATUS = {
 
 SLURM = "needs SLURM; tests/cluster runs it where there is one, and --dry-run is tried here"
 RAY = "needs a running Ray cluster; tests/engine/test_job_submit.py starts one"
+MINE = """
+task = "gender"
+languages = ["ca", "es", "eu"]
+seeds = 4
+samples = 4
+model = { backbone = "tiny" }
+"""
 TRAINS = "trains for a minute; tests/engine runs such grids"
 NOT_RUN = {
     "python -m pytest tests/tasks/test_contract.py -k lid": "these tests",
+    "python -m engine plan grids/demo_lid.toml": "makes the synthetic corpus; the same command runs on mine.toml",
     "python -m engine run grids/demo_lid.toml": TRAINS,
     "python -m analysis.cltm results/demo_lid": "needs what the line before it makes",
     "make demo": "trains for minutes; CI runs the parts of it as tests",
@@ -75,13 +83,11 @@ def fresh(tmp_path: Path) -> Path:
     """A folder with what the documentation calls by name: grids, a site file, a release, results, scores."""
     for name in ("grids", "cluster/sites", "tests/data"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
-    toy = (ROOT / "grids" / "toy.toml").read_text("utf-8")
-    for path in (tmp_path / "mine.toml", tmp_path / "grids" / "mine.toml"):
-        path.write_text(re.sub(r"languages = .*", 'languages = ["ca", "es", "eu"]', toy), "utf-8")
     shutil.copy(ROOT / "cluster" / "sites" / "plain.toml", tmp_path / "site.toml")
-    for folder in ("data", "shared"):
-        plain_release(tmp_path / folder, ["ca", "es", "eu"])
-    (tmp_path / "shared" / "me").mkdir()
+    release = plain_release(tmp_path / "data", ["ca", "es", "eu"])
+    for path in (tmp_path / "mine.toml", tmp_path / "grids" / "mine.toml"):
+        path.write_text(MINE + f"corpus = {str(release)!r}\n", "utf-8")
+    (tmp_path / "shared" / "me").mkdir(parents=True)
     (tmp_path / "shared" / "me" / "results").symlink_to(tmp_path / "results")
     planted = truth(3)
     planted = type(planted)(("ca", "es", "eu"), planted.r, planted.base, planted.gain)

@@ -123,7 +123,7 @@ MUTATIONS = (
     ),
     Mutation(
         "percent taken for fractions", "analysis/scores_csv.py",
-        "largest = 1.0 if metric in FRACTIONS else math.inf", "largest = math.inf",
+        "1.0 if metric in FRACTIONS else LARGEST", "LARGEST",
         "gains a hundred times too large", ("tests/analysis/test_sources.py",),
     ),
     Mutation(

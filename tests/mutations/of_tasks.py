@@ -20,7 +20,7 @@ MUTATIONS = (
     ),
     Mutation(
         "pairs with seeds of their own", "grids/seeds.py",
-        "odd = [seed for seed in seeds if seed not in base]", "odd = []",
+        "odd = sorted({*seeds} - {*base})", "odd = []",
         "gains are no longer paired", ("tests/grids/test_seeds.py",),
     ),
     Mutation(
@@ -90,7 +90,7 @@ MUTATIONS = (
     ),
     Mutation(
         "changed tables not read again", "tasks/data/prepare.py",
-        'return kept["fingerprint"] == fingerprint and same', "return same",
+        "return kept.fingerprint == fingerprint and same", "return same",
         "a new release is never seen", ("tests/tasks/data/test_prepare.py",),
     ),
     Mutation(
