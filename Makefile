@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
+PYTEST := $(RUN) -m pytest -n 2 --dist worksteal
 
-.PHONY: demo demo-speaker test slurm-test check lint format bench clean setup
+.PHONY: demo demo-speaker test quick-test long-test slurm-test check lint format bench clean setup
 
 demo: $(READY)  ## the main job on the synthetic corpus: train, then the matrix and its report
 	$(RUN) -m engine run grids/demo.toml
@@ -14,8 +15,14 @@ demo-speaker: $(READY)  ## the same for speaker verification
 	$(RUN) -m engine run grids/demo_speaker.toml
 	$(RUN) -m analysis.cltm results/demo_speaker
 
-test: $(READY)  ## every test that needs no GPU and no SLURM
-	$(RUN) -m pytest -m "not gpu and not slurm"
+test: $(READY)  ## every test that needs no GPU, no SLURM and no minutes
+	$(PYTEST) -m "not long and not gpu and not slurm"
+
+quick-test: $(READY)  ## the tests of a second or less each
+	$(PYTEST) -m "not slow and not gpu and not slurm"
+
+long-test: $(READY)  ## statistics at full size, chaos, every command of the documentation
+	$(PYTEST) -m long
 
 slurm-test: $(READY)  ## jobs on a real SLURM of three nodes on this machine: root, slurm-wlm, munge, iproute2
 	CLTM_SLURM_TESTS=1 $(RUN) -m pytest -m slurm

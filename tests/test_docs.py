@@ -140,6 +140,7 @@ def test_the_grid_that_the_readme_writes_is_one() -> None:
     assert len(parse(tomllib.loads("\n".join(block)), "mine").languages) == 5
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.ray
 def test_commands_run_in_the_order_of_the_documentation(fresh: Path) -> None:

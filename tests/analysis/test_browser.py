@@ -22,7 +22,7 @@ from tests.analysis.test_raw import raw_folder
 from tests.analysis.test_report_structure import folder_of
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")]
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update", "--disable-sync",
          "--enable-logging=stderr", "--proxy-bypass-list=<-loopback>")  # fmt: skip
@@ -150,6 +150,7 @@ def test_the_watcher_sees_a_page_that_asks_for_something(tmp_path, watcher):
     assert "CONSOLE" in log
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_asks_for_nothing_fails_nowhere_and_its_tables_sort(pages, tmp_path, watcher, page):
     dom, log = opened(acted(pages / page, SORT_ALL, tmp_path), tmp_path / "profile", watcher)

@@ -25,6 +25,7 @@ FILES = ("summary.json", "matrix.csv", "cells.parquet", "holes.csv", "heatmap.pd
            for suffix in ("pdf", "svg", "png")))  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_results_folder_gives_every_file_beside_its_scores(tmp_path, capsys):
     planted = truth(4)
     assert main([str(results(tmp_path, planted, Folder(seeds=range(3)))), *FAMILIES]) == 0
@@ -42,6 +43,7 @@ def test_a_results_folder_gives_every_file_beside_its_scores(tmp_path, capsys):
     assert str(out) in printed
 
 
+@pytest.mark.slow
 def test_cells_hold_every_cell_with_its_status_and_null_where_unknown(tmp_path):
     planted = truth(3)
     planted.gain[0] = 0.0
@@ -60,6 +62,7 @@ def test_cells_hold_every_cell_with_its_status_and_null_where_unknown(tmp_path):
     assert summary["median_se"] is None
 
 
+@pytest.mark.slow
 def test_a_bare_matrix_goes_into_the_working_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main([str(DATA / "asr_mhubert.csv"), *FAMILIES]) == 0
@@ -71,6 +74,7 @@ def test_a_bare_matrix_goes_into_the_working_directory(tmp_path, monkeypatch):
     assert f"{summary['rfd']:.3f}" == "0.639"
 
 
+@pytest.mark.slow
 def test_holes_are_written_and_nulls_are_valid_json(tmp_path):
     planted = truth(3)
     frame = rows(planted, Folder(seeds=[0]))
@@ -83,6 +87,7 @@ def test_holes_are_written_and_nulls_are_valid_json(tmp_path):
     assert summary["missing_cells"] == 6
 
 
+@pytest.mark.slow
 def test_running_twice_gives_the_same_files(tmp_path):
     folder = results(tmp_path, truth(3), Folder(noise=0.01))
     main([str(folder), *FAMILIES])
@@ -116,6 +121,7 @@ def test_a_mistake_is_one_line_and_exit_code_two(tmp_path, monkeypatch, capsys, 
     assert message in captured.err
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_a_table_with_the_same_numbers(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.chdir(tmp_path)
@@ -126,6 +132,7 @@ def test_a_terminal_gets_a_table_with_the_same_numbers(tmp_path, monkeypatch, ca
     assert "report.html" in printed
 
 
+@pytest.mark.slow
 def test_help_is_quick_and_analysis_never_loads_ray_or_torch(tmp_path):
     start = time.perf_counter()
     subprocess.run([sys.executable, "-m", "analysis.cltm", "--help"], check=True, capture_output=True)

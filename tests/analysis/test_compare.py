@@ -135,6 +135,7 @@ def test_matrices_without_self_gain_are_compared_if_in_the_same_units():
     assert any("same units" in note for note in mixed.notes)
 
 
+@pytest.mark.slow
 def test_equal_truths_are_rarely_told_apart():
     rng = np.random.default_rng(2)
     pairs = [compare(simulated("a", np.ones((12, 12)), rng), simulated("b", np.ones((12, 12)), rng), 9)
@@ -163,10 +164,12 @@ def difference_coverage(kind: str, seeds: int, repeats: int, n: int) -> list[flo
     return np.mean(hits, axis=0).tolist()
 
 
+@pytest.mark.slow
 def test_intervals_of_differences_cover_the_truth():
     assert min(difference_coverage("minus one", 10, 30, 8)) >= 0.86  # 30 draws; in full below
 
 
+@pytest.mark.long
 @pytest.mark.slow  # 6 x 300 pairs: a minute
 @pytest.mark.parametrize("kind", ["agnostic", "half", "minus one"])
 @pytest.mark.parametrize("seeds", [5, 10])

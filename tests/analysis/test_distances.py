@@ -84,6 +84,7 @@ def test_what_a_family_has_in_common_fools_the_free_test_but_not_the_strict_one(
     assert (strict <= 0.05).mean() <= 0.09
 
 
+@pytest.mark.long
 @pytest.mark.slow  # 3 x 2000 tests: half a minute
 def test_p_is_uniform_under_the_null_in_full():
     family = np.repeat(np.arange(6), 4)

@@ -24,6 +24,7 @@ def parts(n: int):
     return values, codes(n), families, seeds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [4, 44, 147])
 @pytest.mark.parametrize("width", list(WIDTHS.values()))
 def test_every_text_lies_inside_the_figure_and_names_do_not_collide(n, width):
@@ -62,6 +63,7 @@ def test_long_lists_show_the_first_and_the_last():
     assert "\N{VERTICAL ELLIPSIS}" in shown
 
 
+@pytest.mark.slow
 def test_files_at_both_widths_hold_real_text_and_are_the_same_each_time(tmp_path):
     values, languages, families, seeds = parts(5)
     found, network = structure(values, languages, seeds), graph(values, languages, seeds)

@@ -56,6 +56,7 @@ def test_a_damaged_csv_gives_numbers_or_is_refused_by_name(
         tables(path)
 
 
+@pytest.mark.slow
 def test_names_that_mean_something_elsewhere_are_drawn_written_and_read_back(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -173,6 +174,7 @@ ARGUMENTS = ["MATRIX", "SCORES", "--metric", "f1", "--languages", "--order", "gr
              "--resample-languages", "--source", "--models", "--profile", "paper", "--", "-1"]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(data=st.data())

@@ -126,6 +126,7 @@ def test_planted_distances_come_back_through_spaces_of_their_own(tmp_path, evalu
     assert test.p <= 2 / 24
 
 
+@pytest.mark.slow
 def test_the_command_writes_json_tables_figures_and_page(tmp_path, capsys):
     folder, _ = kept(tmp_path, evaluate_all=False)
     (folder / "embeddings" / "stray.parquet").write_bytes((next((folder / "embeddings").iterdir())).read_bytes())

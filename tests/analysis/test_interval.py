@@ -32,6 +32,7 @@ def mean(code: str, size: int) -> float:
     return {"eu": 0.6, "zh-CN": 0.1 * np.log2(min(size, 120) / 15), "no": 0.1 * np.log2(size / 15)}[code]
 
 
+@pytest.mark.slow
 def test_a_curve_folder_gives_usable_sizes_and_names_who_fails(tmp_path, capsys):
     folder = curve_folder(tmp_path, curve_rows(mean))
     found = intervals([folder])
@@ -44,6 +45,7 @@ def test_a_curve_folder_gives_usable_sizes_and_names_who_fails(tmp_path, capsys)
     assert written >= {"interval.json", "interval.html"} | {f"interval_2col.{s}" for s in ("pdf", "svg", "png")}
 
 
+@pytest.mark.slow
 def test_the_json_is_valid_and_says_null_where_nothing_is_known(tmp_path):
     frame = curve_rows(mean)
     frame = frame[~((frame.language == "eu") & (frame.samples > 60)) & ~((frame.seed > 0) & (frame.samples == 30))]

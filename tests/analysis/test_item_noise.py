@@ -99,6 +99,7 @@ def test_the_interval_of_pairs_covers_too_and_is_wide_where_pairs_of_a_speaker_d
     assert coverage(name, pairs, runs) >= 0.94
 
 
+@pytest.mark.slow
 def test_the_interval_of_pairs_is_nominal_where_speakers_decide():
     def alike(rng: np.random.Generator, speakers: int = 30) -> pd.DataFrame:
         return pairs(rng, speakers, each=40, own=0.2) if speakers < 1000 else pairs(rng, speakers, own=0.2)

@@ -46,6 +46,7 @@ ACT = """<script>
 </script></body>"""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 def test_orders_and_filter_move_rows_columns_and_cells_together(tmp_path):
     random_matrix(tmp_path, N)

@@ -21,6 +21,7 @@ def two_metrics(path, second=None, seeds=6):
     return results(path, planted, how, pd.concat([other, rows(planted, how)]))
 
 
+@pytest.mark.slow
 def test_every_metric_is_summarised_the_primary_one_first_and_the_report_verifies(tmp_path):
     folder = two_metrics(tmp_path / "r")
     assert metrics_of([folder]) == ("score", "accuracy")
@@ -44,6 +45,7 @@ def test_every_metric_is_summarised_the_primary_one_first_and_the_report_verifie
     assert [one["aggregates"] for one in other["metrics"]] == [one["aggregates"] for one in summary["metrics"]]
 
 
+@pytest.mark.slow
 def test_one_metric_has_no_section_and_a_typo_names_those_that_there_are(tmp_path, capsys):
     folder = results(tmp_path / "r", truth(3))
     assert main([str(folder)]) == 0
@@ -55,6 +57,7 @@ def test_one_metric_has_no_section_and_a_typo_names_those_that_there_are(tmp_pat
     assert "score" in error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "said"),
     [

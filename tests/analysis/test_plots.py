@@ -107,6 +107,7 @@ def test_families_are_brought_together_in_order_of_appearance_with_unknown_ones_
     assert family_order(("b", "", "a", "b", "a")) == (0, 3, 2, 4, 1)
 
 
+@pytest.mark.slow
 def test_files_hold_real_text_and_cells_kept_out_are_in_the_legend(tmp_path):
     planted = truth(5, seed=2)
     planted.gain[1], planted.gain[2] = 0.0, -0.2
@@ -125,6 +126,7 @@ def test_files_hold_real_text_and_cells_kept_out_are_in_the_legend(tmp_path):
     assert not list(tmp_path.glob(".*"))  # no temporary file stays
 
 
+@pytest.mark.slow
 def test_the_same_analysis_gives_the_same_bytes(tmp_path):
     analysis = random_matrix(tmp_path, 3)
     first = [path.read_bytes() for path in write_heatmap(analysis, tmp_path)]

@@ -35,6 +35,7 @@ def test_means_errors_and_counts_are_over_the_seeds_that_there_are():
     assert summarise_raw(raw).mean_interval is None
 
 
+@pytest.mark.slow
 def test_pairs_without_any_base_give_a_matrix_of_scores(tmp_path):
     planted = truth(3, seed=1)
     how = Folder(range(3), noise=0.0, draw=0, grid={"mode": "list"})
@@ -66,6 +67,7 @@ def test_intervals_over_seeds_hold_the_truth():
     assert min(coverage("half", 6, 60, 10)) >= 0.88  # 60 draws; in full below
 
 
+@pytest.mark.long
 @pytest.mark.slow  # 6 x 2000 matrices
 @pytest.mark.parametrize("kind", SETTINGS)
 @pytest.mark.parametrize("seeds", [5, 10])
@@ -73,6 +75,7 @@ def test_intervals_over_seeds_hold_the_truth_in_full(kind, seeds):
     assert min(coverage(kind, seeds, 2000, 16)) >= 0.92
 
 
+@pytest.mark.slow
 def test_the_report_has_the_intervals_and_verifies(tmp_path, capsys):
     folder = raw_folder(tmp_path / "r", truth(4))
     assert main([str(folder)]) == 0

@@ -18,6 +18,7 @@ def folder_of(path, n=6, seeds=6):
     return results(path, Truth(REAL[:n], planted.r, planted.base, planted.gain), Folder(range(seeds), noise=0.01))
 
 
+@pytest.mark.slow
 def test_structure_is_in_the_page_and_in_a_file_that_verifies(tmp_path):
     folder = folder_of(tmp_path / "r")
     assert main([str(folder)]) == 0
@@ -48,6 +49,7 @@ def test_structure_is_in_the_page_and_in_a_file_that_verifies(tmp_path):
     assert any("structure.json: donors[0].effect" in line for line in verify(out))
 
 
+@pytest.mark.slow
 def test_a_distance_of_the_users_is_tested_escaped_and_verified_after_a_move(tmp_path):
     places = np.arange(5.0)
     square = matrix_text(REAL[:5], np.abs(places[:, None] - places) ** 2)
@@ -65,6 +67,7 @@ def test_a_distance_of_the_users_is_tested_escaped_and_verified_after_a_move(tmp
     assert verify(moved / "analysis") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [["--no-structure"], ["--profile", "paper"]])
 def test_structure_can_be_left_out_and_the_paper_profile_has_none(tmp_path, options):
     folder = folder_of(tmp_path / "r", n=3)
@@ -76,6 +79,7 @@ def test_structure_can_be_left_out_and_the_paper_profile_has_none(tmp_path, opti
     assert verify(folder / "analysis") == []
 
 
+@pytest.mark.slow
 def test_two_languages_with_two_seeds_give_nulls_and_reasons(tmp_path):
     folder = folder_of(tmp_path / "r", n=2, seeds=2)
     assert main([str(folder)]) == 0
@@ -95,6 +99,7 @@ def test_a_distance_without_a_name_is_a_users_mistake(tmp_path, capsys):
     assert "name=file is needed" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_significant_cells_carry_a_mark_and_their_q(tmp_path):
     planted = Truth(
         REAL[:3], np.array([[1, 0.9, -0.9], [0.0, 1, 0.9], [0.9, -0.9, 1]]), np.full(3, 0.5), np.full(3, 0.2)

@@ -214,6 +214,7 @@ def test_affine_scores_change_nothing():
         assert one.beside.known() == pytest.approx(two.beside.known(), rel=1e-6, abs=1e-9), one.aggregate.key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", ["paper", "recommended"])
 def test_the_command_writes_tests_and_what_stands_beside_unless_the_paper_is_asked_for(tmp_path, capsys, profile):
     folder = results(tmp_path, truth(4), Folder(seeds=range(6), noise=0.01))

@@ -1,6 +1,6 @@
 """Simulations with a known truth: what the intervals, corrections and tests of a matrix promise.
 
-Each runs short every time and in full under the marker `slow`; the short runs have the tolerance of their size.
+Each runs short every time and in full under the marker `long`; the short runs have the tolerance of their size.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ ROUNDING = 1e-9
 
 def runs(short: int, full: int) -> pytest.MarkDecorator:
     """Both sizes of a simulation."""
-    return pytest.mark.parametrize("size", [short, pytest.param(full, marks=pytest.mark.slow)])
+    return pytest.mark.parametrize("size", [short, pytest.param(full, marks=[pytest.mark.slow, pytest.mark.long])])
 
 
 @runs(2000, 40_000)
@@ -107,6 +107,7 @@ def test_every_interval_that_is_printed_is_simulated():
     assert {key for key, of in BESIDE.items() if of(found).lower is not None} == {*INTERVALS}
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_intervals_over_languages_cover_what_other_languages_would_have_given(setting):

@@ -255,6 +255,7 @@ def test_a_matrix_whose_self_runs_are_still_to_come_is_not_taken_for_a_raw_one(t
     assert isinstance(read_source([results(tmp_path, planted, frame=frame[frame.role == "base"])]).content, Scores)
 
 
+@pytest.mark.slow
 def test_the_command_says_that_a_raw_matrix_is_none_of_r_and_writes_its_summary(tmp_path, capsys):
     planted, how = truth(3), Folder(noise=0.01, grid={"mode": "list"})
     frame = rows(planted, how)

@@ -178,6 +178,7 @@ def test_intervals_of_donor_and_target_scores_cover_the_truth(kind):
     assert min(score_coverage(kind, 10, 25)) >= 0.91
 
 
+@pytest.mark.long
 @pytest.mark.slow  # 3 x 2 x 300 matrices: half a minute
 @pytest.mark.parametrize("kind", ["agnostic", "half", "minus one"])
 @pytest.mark.parametrize("seeds", [5, 10])

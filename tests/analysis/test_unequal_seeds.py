@@ -50,6 +50,7 @@ def test_intervals_of_unequal_seeds_cover_the_truth() -> None:
     assert np.mean(covered) >= 0.94
 
 
+@pytest.mark.slow
 def test_the_whole_report_is_made(planted: Path) -> None:
     assert main([str(planted)]) == 0
     assert (planted / "analysis" / "holes.csv").read_text().count("\n") == 1

@@ -16,6 +16,8 @@ from analysis.recipe import read_recipe, record
 from analysis.verify import differences, main, verify
 from tests.analysis.factories import Folder, results, rows, truth
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):

@@ -70,6 +70,7 @@ def folder_of(path: Path) -> Path:
     return results(path, Truth(REAL, planted.r, planted.base, planted.gain), Folder(range(5), noise=0.01))
 
 
+@pytest.mark.slow
 def test_a_subset_is_shown_everywhere_and_changes_no_statistic(tmp_path):
     folder, whole = folder_of(tmp_path / "r"), tmp_path / "all"
     whole.mkdir()

@@ -75,6 +75,7 @@ def test_status_of_a_folder_without_jobs_says_so(tmp_path: Path) -> None:
     assert "no job was submitted for" in done.stderr
 
 
+@pytest.mark.slow
 def test_prefetch_brings_the_backbone_that_the_task_needs(grid: Path, tmp_path: Path) -> None:
     tiny = write_grid(tmp_path / "tiny.toml", **{**TOY, "task": "gender"}, model={"backbone": "tiny"})
     done = cluster("prefetch", tiny, CLTM_CACHE=str(tmp_path / "cache"))
@@ -83,6 +84,7 @@ def test_prefetch_brings_the_backbone_that_the_task_needs(grid: Path, tmp_path: 
     assert "nothing" in cluster("prefetch", grid, HF_HUB_OFFLINE="1").stdout
 
 
+@pytest.mark.slow
 def test_prefetch_of_an_unknown_backbone_is_one_line(tmp_path: Path) -> None:
     odd = write_grid(tmp_path / "odd.toml", **{**TOY, "task": "gender"}, model={"backbone": "./none"})
     done = cluster("prefetch", odd)

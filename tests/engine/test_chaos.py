@@ -20,7 +20,7 @@ from grids.grid import load
 from tests.engine.processes import names, wait_until, workers
 from tests.engine.runs import ROOT, command, engine, scores, write_grid
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.long]
 KILLS, SEED = 20, 20260101
 TOY = {
     "task": "toy", "corpus": "synthetic", "languages": ["ca", "no", "zh-CN", "fy-NL"], "seeds": 9, "samples": 8,

@@ -97,6 +97,7 @@ def take(folder: Path, slugs: list[str], start: threading.Event, found: object) 
         time.sleep(600)  # until it is killed: what ends would give its claims back
 
 
+@pytest.mark.slow
 def test_of_many_processes_one_gets_each_claim_of_a_dead_run(tmp_path: Path) -> None:
     left_by_a_killed_run(tmp_path)
     dead = tmp_path / "dead"

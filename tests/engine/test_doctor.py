@@ -80,6 +80,7 @@ def test_a_wandb_server_is_asked_where_runs_go_online(monkeypatch: pytest.Monkey
         assert len(asked) == 1
 
 
+@pytest.mark.slow
 def test_a_model_that_is_not_here_is_wrong_only_without_downloads(tmp_path: Path) -> None:
     code = (
         "from engine.doctor import _model\n"

@@ -21,6 +21,8 @@ from tasks.data.store import open_language
 from tasks.speaker.verification import draw_pairs
 from tests.tasks.data.hostile import speakers, write_language
 
+pytestmark = pytest.mark.slow
+
 CODES = ("no", "zh-CN")
 
 

@@ -156,6 +156,7 @@ def test_data_that_changed_under_a_run_is_refused(corpus: Path, tmp_path: Path) 
         settle(changed)
 
 
+@pytest.mark.slow
 def test_a_trial_is_the_same_in_a_fresh_and_a_warm_process_with_dropout(corpus: Path, tmp_path: Path) -> None:
     """Reading a backbone draws random numbers; the first trial of a process must not notice."""
     dropout = dict.fromkeys(("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout"), 0.3)

@@ -186,6 +186,7 @@ FrozenOutputs(replace(part, compute=compute), MadeWaves(), Path(sys.argv[1]), to
 """
 
 
+@pytest.mark.slow
 def test_killing_it_in_the_middle_loses_the_batch_in_flight_alone(tmp_path: Path) -> None:
     """Batches of at most 1 s, here two clips; the third is in flight when the process is killed."""
     environ = {**os.environ, "CLTM_CACHE": str(resolve("tiny-llm").parents[1])}

@@ -110,6 +110,7 @@ def test_an_epoch_is_a_function_of_clips_seed_and_epoch(name: str, clips: tuple[
         assert examples != one.task.examples(one.network, clips, 1, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in NOTHING_TO_TRAIN])
 def test_same_seed_same_result_and_another_seed_another(
     name: str, clips: tuple[Clip, ...], tests: dict[str, tuple[Clip, ...]]

@@ -281,6 +281,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_behind(tmp_path: Path, cache
     assert leftovers(cache) == []
 
 
+@pytest.mark.slow
 def test_two_processes_may_prepare_the_same_language(tmp_path: Path, cache: Path) -> None:
     release = plain_release(tmp_path)
     alone = prepare(str(release), ["ca", "es"], Data())

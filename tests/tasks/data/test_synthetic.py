@@ -22,6 +22,8 @@ from tasks.data import espeak
 from tasks.data.cldr import KEYS, SENTENCES, sentences
 from tasks.data.synthetic import LANGUAGES, Part, Size, _recordings, ensure
 
+pytestmark = pytest.mark.slow
+
 SMALL = Size(train=Part(3, 3), dev=Part(1, 2), test=Part(2, 2))
 CLIPS = 2 * (3 * 3 + 1 * 2 + 2 * 2)
 

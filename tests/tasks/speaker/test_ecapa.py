@@ -133,7 +133,7 @@ def test_a_clip_alone_in_a_training_batch_is_trained_on() -> None:
 
 def test_every_option_of_augmentation_trains() -> None:
     table = {"noise_db": (5.0, 10.0), "reverberation_seconds": (0.1, 0.2), "speeds": (0.9, 1.1)}
-    options = EcapaOptions(**{**vars(SMALL), "augmentation": type(SMALL.augmentation)(**table)})
+    options = replace(SMALL, augmentation=replace(SMALL.augmentation, **table))
     task = Ecapa(options, Model(backbone="none"))
     train = Train(learning_rate=1e-3, batch_size=4)
     learner = Learner(task, task.network(setup(1)), MadeWaves(), train, torch.device("cpu"), World(), 4.0,
