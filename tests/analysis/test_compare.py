@@ -34,6 +34,7 @@ def folders(tmp_path: Path, n: int = 6, noise: float = 0.01) -> tuple[Path, Path
     return a, results(tmp_path / "b", other, Folder(seeds=range(6), noise=noise, draw=2))
 
 
+@pytest.mark.slow
 def test_a_planted_difference_is_the_surest_one_and_the_files_are_whole(tmp_path):
     a, b = folders(tmp_path)
     assert main([str(a), str(b), "--out", str(tmp_path / "out")]) == 0

@@ -93,6 +93,7 @@ def test_the_interval_covers_the_score_on_endless_speakers(name):
     assert 0.90 <= coverage(name, clips, 400) <= 0.985
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "runs"), [("auc", 300), ("eer", 200)])
 def test_the_interval_of_pairs_covers_too_and_is_wide_where_pairs_of_a_speaker_differ(name, runs):
     """Weights that are products count what is a pair's own three times: never too narrow, up to sqrt(3) too wide."""

@@ -79,6 +79,7 @@ def test_few_languages_and_few_seeds_call_no_more_in_error(size, n, seeds):
     assert np.mean([test.count(Call.POSITIVE) + test.count(Call.NEGATIVE) > 0 for test in tests]) <= 0.08
 
 
+@pytest.mark.slow
 @runs(20, 200)
 @pytest.mark.parametrize("setting", HARDER)
 @pytest.mark.parametrize("seeds", [5, 10])

@@ -173,6 +173,7 @@ def score_coverage(kind: str, seeds: int, repeats: int, n: int = 12) -> tuple[fl
     return tuple(float(np.mean(one)) for one in hits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["agnostic", "half", "minus one"])
 def test_intervals_of_donor_and_target_scores_cover_the_truth(kind):
     assert min(score_coverage(kind, 10, 25)) >= 0.91

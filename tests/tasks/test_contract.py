@@ -126,6 +126,7 @@ def test_same_seed_same_result_and_another_seed_another(
     assert not all(np.array_equal(a, b) for a, b in zip(found[0][1], found[2][1], strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in NOTHING_TO_TRAIN])
 def test_overfits_eight_examples(name: str, clips: tuple[Clip, ...]) -> None:
     losses: list[float] = []
