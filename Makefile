@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 PYTEST := $(RUN) -m pytest -n 2 --dist worksteal
 
-.PHONY: demo demo-speaker test quick-test long-test slurm-test check lint format bench clean setup
+.PHONY: demo demo-speaker demo-systems test quick-test long-test slurm-test check lint format bench clean setup
 
 demo: $(READY)  ## the main job on the synthetic corpus: train, then the matrix and its report
 	$(RUN) -m engine run grids/demo.toml
@@ -14,6 +14,11 @@ demo: $(READY)  ## the main job on the synthetic corpus: train, then the matrix 
 demo-speaker: $(READY)  ## the same for speaker verification
 	$(RUN) -m engine run grids/demo_speaker.toml
 	$(RUN) -m analysis.cltm results/demo_speaker
+
+SPEAKER_DEMOS := demo_speaker demo_speaker_validated demo_speaker_ecapa demo_speaker_siamese demo_speaker_llm
+demo-systems: $(READY)  ## every speaker verification system: five matrices, and one report that compares them
+	for grid in $(SPEAKER_DEMOS); do $(RUN) -m engine run grids/$$grid.toml && $(RUN) -m analysis.cltm results/$$grid || exit; done
+	$(RUN) -m analysis.compare $(SPEAKER_DEMOS:%=results/%) --out results/speaker-systems
 
 test: $(READY)  ## every test that needs no GPU, no SLURM and no minutes
 	$(PYTEST) -m "not long and not gpu and not slurm"
