@@ -33,6 +33,7 @@ from typing import BinaryIO, TextIO
 from grids.errors import UserError
 
 logger = logging.getLogger(__name__)
+RUNS, CLAIMS = "runs", "claims"  # subfolders of a results folder
 BEAT_SECONDS, STALE_SECONDS, LOOK_SECONDS = 5.0, 60.0, 1.0
 LOCK_SECONDS = 120.0  # a folder's lock is held for moments
 STOP = b"stop"
@@ -50,7 +51,7 @@ class Run:
     @property
     def path(self) -> Path:
         """The run's file."""
-        return self.folder / "runs" / self.name
+        return self.folder / RUNS / self.name
 
     def claim(self, slug: str) -> bool:
         """Makes a trial this run's own. False if another run that lives has it, or this run is over."""
@@ -85,10 +86,10 @@ class Run:
 
     def has_company(self) -> bool:
         """Whether other runs fill the folder now. What dead runs left is removed."""
-        for path in (self.folder / "runs").iterdir():
+        for path in (self.folder / RUNS).iterdir():
             if path != self.path and not self._lives(path):
                 path.unlink(missing_ok=True)
-        return len(list((self.folder / "runs").iterdir())) > 1
+        return len(list((self.folder / RUNS).iterdir())) > 1
 
     def held(self) -> frozenset[str]:
         """The trials that other runs train now. What dead runs left is removed."""
@@ -108,7 +109,7 @@ class Run:
 
     @property
     def _claims(self) -> Path:
-        return self.folder / "claims"
+        return self.folder / CLAIMS
 
     def _is_own(self, path: Path) -> bool:
         with suppress(FileNotFoundError):
@@ -168,7 +169,7 @@ def _run_file(run: Run) -> BinaryIO:
     """Makes the run's file, which nobody sees before it is locked, and keeps the lock while it is open."""
     fresh = run.path.with_name(f".{run.name}")
     try:
-        for folder in (run.path.parent, run.folder / "claims"):
+        for folder in (run.path.parent, run.folder / CLAIMS):
             folder.mkdir(parents=True, exist_ok=True)
         file = fresh.open("wb")
         file.write(_machine() + b"\n")
