@@ -28,7 +28,6 @@ CHUNK = 64  # runs handed to one `wandb sync`
 CHUNK_SECONDS = 600.0  # in which a chunk must arrive; a report and its figures take their time
 LAST_SECONDS = 60.0  # that a driver which is through waits for what is not sent
 PAUSE_SECONDS = 30.0  # between two rounds of a driver that is online
-SETTLE_SECONDS = 1.0  # W&B's service closes a run's file a moment after it said that the run is finished
 QUIET_SECONDS = 600.0  # an unfinished run that nobody has written to for so long was cut off
 
 
@@ -42,8 +41,7 @@ def unsent(results: Path, finished_alone: bool = False) -> list[Path]:
     found = []
     for file in sorted(results.glob("wandb/offline-run-*/*.wandb")):
         if not file.with_name(file.name + ".synced").exists():
-            end = finished_path(file.parent)
-            ended = end.exists() and time.time() - end.stat().st_mtime > SETTLE_SECONDS
+            ended = finished_path(file.parent).exists()
             if ended or not (finished_alone or time.time() - file.stat().st_mtime < QUIET_SECONDS):
                 found.append(file.parent)
     return found
@@ -109,7 +107,6 @@ def sending(results: Path, online: bool) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-    time.sleep(SETTLE_SECONDS)
     end = time.monotonic() + LAST_SECONDS  # for all chunks together: a cluster may be waiting
     why = send(unsent(results, finished_alone=True), 8, LAST_SECONDS, lambda: time.monotonic() > end)
     if left := unsent(results):

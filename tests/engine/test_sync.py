@@ -10,7 +10,7 @@ from engine import sync
 from engine.commands import sync as sync_command
 from engine.job import settle
 from engine.plan import make_plan
-from engine.sync import QUIET_SECONDS, SETTLE_SECONDS, send, sending, unsent
+from engine.sync import QUIET_SECONDS, send, sending, unsent
 from engine.tracking import Tracker, drain
 from engine.train import run_trial
 from grids.errors import UserError
@@ -18,16 +18,15 @@ from tests.engine.jobs import toy_job
 from tests.engine.wandb_files import server
 
 
-def fake_run(results: Path, name: str, finished: bool = True, age_s: float = 2 * SETTLE_SECONDS) -> Path:
-    """The folder of a run that was last written to so long ago, without anything in it."""
+def fake_run(results: Path, name: str, finished: bool = True, age_s: float = 0) -> Path:
+    """The folder of a run, without anything in it."""
     folder = results / "wandb" / f"offline-run-{name}"
     folder.mkdir(parents=True)
     file = folder / f"run-{name}.wandb"
     file.touch()
+    os.utime(file, (time.time() - age_s, time.time() - age_s))
     if finished:
         (folder / "finished").touch()
-    for path in folder.iterdir():
-        os.utime(path, (time.time() - age_s, time.time() - age_s))
     return folder
 
 
@@ -35,7 +34,6 @@ def test_unsent_are_finished_runs_and_those_cut_off_but_none_that_is_being_writt
     done, sent = fake_run(tmp_path, "a"), fake_run(tmp_path, "b")
     (sent / "run-b.wandb.synced").touch()
     fake_run(tmp_path, "c", finished=False)
-    fake_run(tmp_path, "e", age_s=0)  # its file may not be closed yet
     cut_off = fake_run(tmp_path, "d", finished=False, age_s=QUIET_SECONDS + 60)
     assert unsent(tmp_path) == [done, cut_off]
     assert unsent(tmp_path, finished_alone=True) == [done]
@@ -50,7 +48,6 @@ def three_runs(tmp_path: Path) -> Path:
         tracker.log(1, {"loss": 1.0})
         tracker.finish(run_trial(job, item))
     drain()
-    time.sleep(SETTLE_SECONDS)
     return tmp_path
 
 

@@ -6,7 +6,6 @@ A `.wandb` file is a 7-byte head and 32 KiB blocks of records: checksum (4 bytes
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from wandb.proto.wandb_internal_pb2 import Record
-
-from engine.offline import finished_path
 
 HEAD, BLOCK, RECORD_HEAD = 7, 32 * 1024, 7
 
@@ -34,18 +31,8 @@ class Run:
 
 
 def read_runs(results: Path) -> list[Run]:
-    """Every run of a results folder, in the order they were opened.
-
-    W&B's service writes the end of a file a moment after it said that the run is finished; that is waited for.
-    """
-    paths, end = sorted(results.glob("wandb/offline-run-*/*.wandb")), time.monotonic() + 10
-    runs = [read_run(path) for path in paths]
-    while time.monotonic() < end and any(
-        run.exit_code is None and finished_path(path.parent).exists() for path, run in zip(paths, runs, strict=True)
-    ):
-        time.sleep(0.05)
-        runs = [read_run(path) for path in paths]
-    return runs
+    """Every run of a results folder, in the order they were opened."""
+    return [read_run(path) for path in sorted(results.glob("wandb/offline-run-*/*.wandb"))]
 
 
 def read_run(path: Path) -> Run:
