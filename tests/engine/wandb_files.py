@@ -1,8 +1,4 @@
-"""What W&B runs say, read back from their files; and a server on this machine that answers as W&B's does, or fails.
-
-A `.wandb` file is a 7-byte head and 32 KiB blocks of records: checksum (4 bytes), length (2), type (1 = whole,
-2 = first, 3 = middle, 4 = last part) and a part of a protobuf `Record`.
-"""
+"""What W&B runs say, read back from their files; and a server on this machine that answers as W&B's does, or fails."""
 
 import json
 import threading
@@ -13,9 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from wandb.proto.wandb_internal_pb2 import Record
-
-HEAD, BLOCK, RECORD_HEAD = 7, 32 * 1024, 7
+from engine.offline import records
 
 
 @dataclass
@@ -38,7 +32,7 @@ def read_runs(results: Path) -> list[Run]:
 def read_run(path: Path) -> Run:
     """One run."""
     run = Run()
-    for record in (Record.FromString(content) for content in _records(path.read_bytes())):
+    for record in records(path):
         kind = record.WhichOneof("record_type")
         if kind == "run":
             run.about = run.about or record.run
@@ -58,22 +52,6 @@ def read_run(path: Path) -> Run:
 
 def _items(items: Any) -> dict[str, Any]:
     return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
-
-
-def _records(content: bytes) -> Iterator[bytes]:
-    """The records, put together from their parts."""
-    assert content.startswith(b":W&B")
-    place, parts = HEAD, b""
-    while place + RECORD_HEAD <= len(content):
-        if BLOCK - place % BLOCK < RECORD_HEAD:  # what is left of a block holds no head
-            place += BLOCK - place % BLOCK
-            continue
-        length, kind = int.from_bytes(content[place + 4 : place + 6], "little"), content[place + 6]
-        parts += content[place + RECORD_HEAD : place + RECORD_HEAD + length]
-        place += RECORD_HEAD + length
-        if kind in (1, 4):
-            yield parts
-            parts = b""
 
 
 @contextmanager
