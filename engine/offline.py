@@ -8,12 +8,9 @@ import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from grids.languages import language
-
-if TYPE_CHECKING:
-    from wandb.proto.wandb_internal_pb2 import Record
 
 logger = logging.getLogger(__name__)
 HEAD, BLOCK, RECORD_HEAD = 7, 32 * 1024, 7
@@ -54,9 +51,9 @@ def close_run(run: Any, exit_code: int = 0) -> None:
     finished_path(path).touch()
 
 
-def records(path: Path) -> Iterator["Record"]:
-    """The complete records of a run's file, which may still be written to."""
-    from wandb.proto.wandb_internal_pb2 import Record
+def records(path: Path) -> Iterator[Any]:
+    """The complete records (protobuf `Record`) of a run's file, which may still be written to."""
+    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]  # its names are made at import
 
     content, place, parts = path.read_bytes(), HEAD, b""
     while place + RECORD_HEAD <= len(content):
