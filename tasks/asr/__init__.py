@@ -1,0 +1,1 @@
+"""Speech recognition: text, vocabulary, decoding and scores that all systems share, and one file a system."""
