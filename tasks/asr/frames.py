@@ -14,6 +14,7 @@ WINDOW, HOP = 320, 160  # samples: 20 ms every 10 ms, as Deep Speech 2 and Jaspe
 BINS = WINDOW // 2 + 1
 FLOOR = 1e-6  # added to a power before the logarithm: far below the noise of a recording
 LEAST_DEVIATION = 1e-3
+FIXED_MEAN, FIXED_DEVIATION = -2.5, 2.7  # of log-mel bands of the synthetic corpus, whose speech is as loud as any
 FRAME_SECONDS = HOP / SAMPLE_RATE_HZ
 
 
@@ -22,7 +23,7 @@ class LogSpectrum(nn.Module):
 
     Args:
         bands: mel bands; 0: all bins up to 8 kHz, 50 Hz apart.
-        normalised: each feature has mean 0 and deviation 1 over a clip. A stream cannot have that.
+        normalised: each feature has mean 0 and deviation 1 over a clip. A stream can't know them: it has fixed ones.
     """
 
     def __init__(self, bands: int = 0, *, normalised: bool = True) -> None:
@@ -55,6 +56,8 @@ class LogSpectrum(nn.Module):
             features_KCF = features_KCF - (features_KCF * own_K1F).sum(2, keepdim=True) / count_K11
             variance_KC1 = (features_KCF * own_K1F).square().sum(2, keepdim=True) / count_K11
             features_KCF = features_KCF / (variance_KC1.sqrt() + LEAST_DEVIATION)
+        else:
+            features_KCF = (features_KCF - FIXED_MEAN) / FIXED_DEVIATION
         return features_KCF * own_K1F, mask_KF
 
     def frames(self, lengths_K: torch.Tensor) -> torch.Tensor:

@@ -92,7 +92,7 @@ class Layer(nn.Module):
         self.dropout = nn.Dropout(stage.dropout)
 
     def forward(self, hidden_KCF: torch.Tensor, mask_KF: torch.Tensor, added: torch.Tensor | int = 0) -> torch.Tensor:
-        """As `Convolution.forward`; what is `added` (a block's residuals) comes in before the ReLU."""
+        """(K, inputs, F), (K, F) -> (K, outputs, F); residuals are `added` before the ReLU."""
         return self.dropout((self.conv(hidden_KCF, mask_KF) + added).relu())
 
 
