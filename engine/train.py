@@ -30,7 +30,7 @@ from grids.errors import UserError
 from grids.grid import Resources
 from grids.mixture import Mixture, Trial
 from tasks.base import Setup, Task
-from tasks.data.blocks import draw_block, held_out
+from tasks.data.blocks import draw_block, held_out, switched
 from tasks.data.clips import Clip
 from tasks.data.store import open_language
 from tasks.examples import keyed
@@ -169,6 +169,12 @@ def trial_data(job: Job, task: Task, mixture: Mixture, seed: int, languages: Seq
         for stage in mixture.stages
     )
     tests = {code: held_out(clips[code], task.needs, "test", grid.max_test_clips) for code in languages}
+    if task.needs.switched:
+        own = {code: test for code, test in tests.items() if code in mixture.languages}
+        tests |= {
+            code: (*test, *(clip for other in own if other != code for clip in switched(test, own[other])))
+            for code, test in own.items()
+        }
     validated = mixture.languages if job.train.select_by else ()
     dev = {code: held_out(clips[code], task.needs, "dev", job.train.select_clips) for code in validated}
     return TrialData(stages, tests, dev)
