@@ -1,1 +1,1 @@
-"""Speech recognition: text, vocabulary, decoding and scores that all systems share, and one file a system."""
+"""Speech recognition: text rules, vocabularies, decoding and scoring, and the systems that share them."""
