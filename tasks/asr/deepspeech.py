@@ -10,15 +10,43 @@ so that the fused recurrent kernels of PyTorch can be used. Directions are summe
 the whole batch, as in the paper.
 """
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 from torch import nn
 
+from grids.errors import UserError
 from tasks.asr.frames import BINS, MaskedNorm, Network
+from tasks.asr.scratch import ScratchOptions, ScratchSystem
 
 CHANNELS = (32, 32, 96)
 KERNELS = ((41, 11), (21, 11), (21, 11))  # frequency, time
 STRIDES = ((2, 2), (2, 1), (2, 1))
 CLIP = 20.0  # of the clipped ReLU
+
+
+@dataclass(frozen=True)
+class DeepSpeechOptions(ScratchOptions):
+    """Options of the system.
+
+    Attributes:
+        channels: of the convolutions, at most three.
+        layers: recurrent layers.
+        units: of a direction of a recurrent layer.
+    """
+
+    channels: tuple[int, ...] = CHANNELS
+    layers: int = 7
+    units: int = 584
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= len(self.channels) <= len(KERNELS) or min(self.channels) < 1:
+            raise UserError(f"channels in [options] is {list(self.channels)}; allowed: 1 to 3 numbers >= 1")
+        for name in ("layers", "units"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} in [options] is {getattr(self, name)}; allowed: >= 1")
 
 
 class Convolution(nn.Module):
@@ -88,3 +116,14 @@ class DeepSpeech2(Network):
         for recurrence in self.recurrences:
             hidden_KHF = recurrence(hidden_KHF, mask_KF)
         return self.norm(hidden_KHF, mask_KF).transpose(1, 2), mask_KF
+
+
+class DeepSpeech(ScratchSystem):
+    """Characters by CTC on Deep Speech 2; a language's scores are word and character error rates."""
+
+    Options: ClassVar = DeepSpeechOptions
+    options: DeepSpeechOptions
+
+    def encoder(self) -> DeepSpeech2:
+        """Deep Speech 2 in the size of the options."""
+        return DeepSpeech2(self.options.channels, self.options.layers, self.options.units)

@@ -11,11 +11,14 @@ channels, and whether a block adds the outputs of all blocks before it or its ow
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import nn
 
+from grids.errors import UserError
 from tasks.asr.frames import MaskedNorm, Network
+from tasks.asr.scratch import ScratchOptions, ScratchSystem
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,37 @@ QUARTZNET = Table(
     separable=True,
     dense=False,
 )
+
+
+@dataclass(frozen=True)
+class JasperOptions(ScratchOptions):
+    """Options of both systems.
+
+    Attributes:
+        blocks: B; Jasper is published with 10, QuartzNet with 5, 10 and 15.
+        repeats: R, layers of a block; published are 5.
+        scale: what the published channels are multiplied by. Less than 1 makes a small network.
+    """
+
+    blocks: int = 10
+    repeats: int = 5
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.blocks < 1 or self.blocks % 5:
+            raise UserError(f"blocks in [options] is {self.blocks}; allowed: multiples of 5")
+        if self.repeats < 1:
+            raise UserError(f"repeats in [options] is {self.repeats}; allowed: >= 1")
+        if not 1 / 64 <= self.scale <= 4:
+            raise UserError(f"scale in [options] is {self.scale}; allowed: 1/64 to 4")
+
+
+@dataclass(frozen=True)
+class QuartzNetOptions(JasperOptions):
+    """The same, with the size that is published best."""
+
+    blocks: int = 15
 
 
 class Convolution(nn.Module):
@@ -159,3 +193,22 @@ class Jasper(Network):
         for layer in self.last:
             hidden_KCF = layer(hidden_KCF, mask_KF)
         return hidden_KCF.transpose(1, 2), mask_KF
+
+
+class JasperSystem(ScratchSystem):
+    """Characters by CTC on Jasper with dense residuals; word and character error rates."""
+
+    Options: ClassVar = JasperOptions
+    table: ClassVar = JASPER
+    options: JasperOptions
+
+    def encoder(self) -> Jasper:
+        """The family's network in the size of the options."""
+        return Jasper(self.table, self.options.blocks, self.options.repeats, self.options.scale)
+
+
+class QuartzNetSystem(JasperSystem):
+    """Characters by CTC on QuartzNet; word and character error rates."""
+
+    Options: ClassVar = QuartzNetOptions
+    table: ClassVar = QUARTZNET

@@ -1,15 +1,15 @@
-"""A streaming recogniser: an Emformer with a head for CTC and the predictor and joiner of an RNN-T.
+"""A streaming encoder, an Emformer, with the predictor and joiner of an RNN-T.
 
 Sources: Y. Shi et al., "Emformer: Efficient Memory Transformer Based Acoustic Model for Low Latency Streaming Speech
 Recognition", ICASSP 2021 (arXiv 2010.10759); A. Graves, "Sequence Transduction with Recurrent Neural Networks", 2012
 (arXiv 1211.3711). The network is torchaudio's `emformer_rnnt_model`; `Shape`'s defaults are `emformer_rnnt_base`.
 
 A clip is padded with zeros to whole segments, which count as its own frames in attention, so that the pass over the
-whole clip and the one in segments (`streamed`) compute the same. Its summary memory is switched off, as in
+whole clip and the one in segments (`tasks.asr.stream`) compute the same. Its summary memory is switched off, as in
 `emformer_rnnt_base`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +19,7 @@ from torchaudio.functional import rnnt_loss
 from torchaudio.models import emformer_rnnt_model
 
 from grids.errors import UserError
-from tasks.asr.frames import FRAME_SECONDS, HOP, LogSpectrum
+from tasks.asr.frames import FRAME_SECONDS, LogSpectrum
 from tasks.examples import head_rows, keyed, linear_head
 
 BANDS = 80
@@ -81,7 +81,7 @@ class Shape:
 
 
 class Transducer(nn.Module):
-    """Waves to encodings, a head for CTC, and an RNN-T of the same symbols.
+    """Waves to encodings, and an RNN-T of symbols.
 
     Symbols start from the same rows in every mixture of a seed, and all else from the same weights.
 
@@ -89,7 +89,6 @@ class Transducer(nn.Module):
         shape: the sizes.
         symbols: (C), of which the first is the blank.
         width: E, of an encoding.
-        head: the rows of CTC.
     """
 
     def __init__(self, shape: Shape, symbols: Sequence[str], seed: int) -> None:
@@ -109,7 +108,6 @@ class Transducer(nn.Module):
                 symbol_embedding_dim=shape.embedding, num_lstm_layers=shape.predictor_layers, lstm_layer_norm=True,
                 lstm_layer_norm_epsilon=1e-3, lstm_dropout=shape.predictor_dropout,
             )  # fmt: skip
-        self.head = linear_head(self.symbols, shape.encoding, seed)
         self.rnnt.joiner.linear = linear_head(self.symbols, shape.encoding, seed)
         rows = head_rows(self.symbols, shape.embedding, seed)
         self.rnnt.predictor.embedding = nn.Embedding.from_pretrained(rows, freeze=False)
@@ -146,6 +144,11 @@ class Transducer(nn.Module):
         lengths = (text_BU.int(), frames_B.int(), length_B.int())
         return rnnt_loss(logits_BFUC.float(), *lengths, blank=BLANK, clamp=-1, reduction="none")
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.rnnt.joiner.linear.weight.device
+
     def first(self) -> "Hypothesis":
         """What has been heard before the first frame."""
         return self._after((), BLANK, None)
@@ -165,7 +168,7 @@ class Transducer(nn.Module):
 
     def _after(self, symbols: tuple[int, ...], symbol: int, state: States | None) -> "Hypothesis":
         """The hypothesis with one symbol more; the blank begins it."""
-        said = torch.tensor([[symbol]], device=self.head.weight.device)
+        said = torch.tensor([[symbol]], device=self.device)
         encoding, _, state = self.rnnt.predict(said, torch.ones_like(said[0]), state)
         return Hypothesis((*symbols, symbol) if symbol != BLANK else symbols, encoding, state)
 
@@ -183,40 +186,3 @@ class Hypothesis:
     symbols: tuple[int, ...]
     encoding: torch.Tensor
     state: States
-
-
-@torch.no_grad()
-def streamed(network: Transducer, pieces: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
-    """Encodes a clip that comes in piece by piece, a segment as soon as its look-ahead is there.
-
-    Args:
-        network: in evaluation mode.
-        pieces: (T,) float32 waves, 16 kHz, of any lengths, one clip in all.
-
-    Yields:
-        (F, E) encodings of the next segment; all of them together are those of `Transducer.forward`.
-    """
-    shape, features = network.shape, network.features
-    ahead, state, heard = shape.segment + shape.right, None, False
-    waiting_T = torch.zeros(0, device=network.head.weight.device)
-    for piece_T in pieces:
-        waiting_T = torch.cat([waiting_T, piece_T.to(waiting_T.device)])
-        while len(waiting_T) >= (ahead - 1) * HOP + features.reach:
-            features_1CF, _ = features(waiting_T[None], torch.tensor([len(waiting_T)], device=waiting_T.device))
-            encodings_FE, state = _segment(network, features_1CF[:, :, :ahead], state)
-            yield encodings_FE
-            waiting_T, heard = waiting_T[shape.segment * HOP :], True
-    if heard and len(waiting_T) < features.reach:
-        return
-    features_1CF, _ = features(waiting_T[None], torch.tensor([len(waiting_T)], device=waiting_T.device))
-    for start in range(0, features_1CF.shape[2], shape.segment):
-        left_1CF = features_1CF[:, :, start : start + ahead]
-        encodings_FE, state = _segment(network, functional.pad(left_1CF, (0, ahead - left_1CF.shape[2])), state)
-        yield encodings_FE[: -(-(features_1CF.shape[2] - start) // shape.reduction)]
-
-
-def _segment(network: Transducer, features_1CF: torch.Tensor, state: States | None) -> tuple[torch.Tensor, States]:
-    """(1, C, segment + right) features -> the segment's (F, E) encodings, and the state after it."""
-    length = torch.tensor([features_1CF.shape[2]], device=features_1CF.device)
-    encodings_1FE, _, after = network.rnnt.transcribe_streaming(features_1CF.transpose(1, 2), length, state)
-    return encodings_1FE[0], after
