@@ -55,6 +55,11 @@ class TrialData:
         """Every training clip once."""
         return tuple(dict.fromkeys(clip for stage in self.stages for clip in stage))
 
+    @property
+    def scored(self) -> tuple[Clip, ...]:
+        """Every dev and test clip."""
+        return tuple(clip for own in (*self.dev.values(), *self.tests.values()) for clip in own)
+
 
 class Clock:
     """Seconds by phase."""
@@ -103,7 +108,7 @@ def run_trial(
         data = trial_data(job, task, trial.mixture, trial.seed, pending.languages)
     with clock.phase("load"):
         _seed_everything(trial.seed, world)
-        network: Any = task.network(Setup(trial.mixture, data.training, trial.seed))
+        network: Any = task.network(Setup(trial.mixture, data.training, trial.seed, data.scored))
         checkpoint = job.store.kept_path("checkpoints", trial, ".safetensors")
         if pending.how == "checkpoint":
             load_checkpoint(network, checkpoint)
@@ -211,8 +216,7 @@ def _inputs(job: Job, task: Task, network: Any, device: torch.device) -> Inputs 
 
 def _prepare(inputs: FrozenOutputs, data: TrialData, world: World) -> None:
     """Computes what is missing before anything is trained, dealt out to the workers."""
-    scored = (*data.dev.values(), *data.tests.values())
-    clips = [*data.training, *(clip for own in scored for clip in own)]
+    clips = [*data.training, *data.scored]
     inputs.prepare(clips[world.rank :: world.size])
     if world.size > 1:
         distributed.barrier()

@@ -5,6 +5,7 @@ KenLM's binary format: the tokens are the vocabulary's characters, and "|" stand
 """
 
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -48,18 +49,20 @@ def _decoder(symbols: tuple[str, ...], size: int, lm: str, lm_weight: float) -> 
     """The decoder of torchaudio, whose silence is the blank: it adds none of its own then."""
     try:
         from torchaudio.models.decoder import ctc_decoder
-
-        tokens = [BLANK_TOKEN, *(SPACE_TOKEN if symbol == " " else symbol for symbol in symbols[1:])]
+    except (ImportError, RuntimeError) as error:
+        raise UserError(f"beam search needs the extra `beam` (pip install 'cltm-engine[beam]'): {error}") from None
+    tokens = [BLANK_TOKEN, *(SPACE_TOKEN if symbol == " " else symbol for symbol in symbols[1:])]
+    try:
         return ctc_decoder(
             lexicon=None, tokens=tokens, lm=str(_checked(lm)) if lm else None, nbest=1, beam_size=size,
             beam_size_token=len(tokens), beam_threshold=1e4, lm_weight=lm_weight, log_add=True, blank_token=BLANK_TOKEN,
-            sil_token=BLANK_TOKEN, unk_word=BLANK_TOKEN,
+            sil_token=BLANK_TOKEN,
         )  # fmt: skip
     except (ImportError, RuntimeError) as error:
-        raise UserError(f"beam search needs the extra `beam` (pip install 'cltm-engine[beam]'): {error}") from None
+        raise UserError(f"the n-gram model {lm!r} cannot be used (is kenlm installed?): {error}") from None
 
 
-def _checked(lm: str) -> Any:
+def _checked(lm: str) -> Path:
     """The path of the n-gram model."""
     if not (path := expanded(lm)).is_file():
         raise UserError(f"lm in [options] is {lm!r}: no such file; allowed: an ARPA or KenLM file of characters")

@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from grids.errors import UserError
-from tasks.asr.frames import BINS, MaskedNorm, Network
-from tasks.asr.scratch import ScratchOptions, ScratchSystem
+from tasks.asr.frames import BINS, MaskedNorm, Network, SpectralEncoder, drawn
+from tasks.asr.system import SCRATCH, CtcOptions, CtcSystem
 
 CHANNELS = (32, 32, 96)
 KERNELS = ((41, 11), (21, 11), (21, 11))  # frequency, time
@@ -27,7 +27,7 @@ CLIP = 20.0  # of the clipped ReLU
 
 
 @dataclass(frozen=True)
-class DeepSpeechOptions(ScratchOptions):
+class DeepSpeechOptions(CtcOptions):
     """Options of the system.
 
     Attributes:
@@ -118,12 +118,14 @@ class DeepSpeech2(Network):
         return self.norm(hidden_KHF, mask_KF).transpose(1, 2), mask_KF
 
 
-class DeepSpeech(ScratchSystem):
+class DeepSpeech(CtcSystem):
     """Characters by CTC on Deep Speech 2; a language's scores are word and character error rates."""
 
     Options: ClassVar = DeepSpeechOptions
+    train: ClassVar = SCRATCH
     options: DeepSpeechOptions
 
-    def encoder(self) -> DeepSpeech2:
+    def encoder(self, seed: int) -> SpectralEncoder:
         """Deep Speech 2 in the size of the options."""
-        return DeepSpeech2(self.options.channels, self.options.layers, self.options.units)
+        sizes = self.options
+        return drawn(lambda: DeepSpeech2(sizes.channels, sizes.layers, sizes.units), seed)

@@ -5,20 +5,21 @@ decoded in one pass, which computes what the pass in segments does. Training on 
 in order, "en>ca".
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 
-from grids.errors import UserError
-from tasks.asr.scratch import Recogniser, ScratchOptions, ScratchSystem, ctc_loss
+from grids.errors import require
+from tasks.asr.system import SCRATCH, CtcOptions, CtcSystem, Recogniser, View, ctc_loss
 from tasks.asr.transducer import Shape, Transducer
-from tasks.asr.vocabulary import Vocabulary
-from tasks.base import Batch, Setup
+from tasks.base import Batch, Output
 
 
 @dataclass(frozen=True)
-class EmformerOptions(ScratchOptions):
+class EmformerOptions(CtcOptions):
     """Options of the system.
 
     Attributes:
@@ -32,53 +33,56 @@ class EmformerOptions(ScratchOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.ctc_weight <= 1:
-            raise UserError(f"ctc_weight in [options] is {self.ctc_weight}; allowed: 0 to 1")
+        require(0 <= self.ctc_weight <= 1, f"ctc_weight in [options] is {self.ctc_weight}; allowed: 0 to 1")
+        one = (self.vocabulary, self.heads) == ("mixture", "one")
+        require(one or self.ctc_weight == 1, "RNN-T has one vocabulary: vocabulary and heads in [options] need "
+                                             "ctc_weight = 1")  # fmt: skip
 
 
 class StreamingRecogniser(Recogniser):
-    """A transducer with a row a character for CTC.
-
-    Attributes:
-        ctc: whether CTC decodes.
-    """
+    """A transducer and a linear layer with a row a symbol, for CTC."""
 
     encoder: Transducer
 
-    def __init__(self, options: EmformerOptions, vocabulary: Vocabulary, setup: Setup) -> None:
-        encoder = Transducer(options.shape, vocabulary.symbols, setup.seed)
-        super().__init__(encoder, encoder.width, vocabulary, setup)
-        self.ctc = options.ctc_weight == 1
-
-    def texts(self, batch: Batch) -> list[str]:
-        """What each clip says, by the likeliest symbol of each step of the transducer, or by CTC."""
-        if self.ctc:
-            return super().texts(batch)
-        encodings_KFE, mask_KF = self.encoder(batch.values, batch.lengths)
-        heard = [
-            self.encoder.heard(self.encoder.first(), e[own]) for e, own in zip(encodings_KFE, mask_KF, strict=True)
-        ]
-        return [self.vocabulary.decode(one.symbols) for one in heard]
+    def __init__(self, shape: Shape, symbols: Sequence[str], views: Sequence[View], seed: int) -> None:
+        super().__init__(Transducer(shape, symbols, seed), symbols, views, seed)
 
 
-class Emformer(ScratchSystem):
+class Emformer(CtcSystem):
     """Characters by RNN-T and CTC on an Emformer; word and character error rates."""
 
     Options: ClassVar = EmformerOptions
+    train: ClassVar = SCRATCH
     options: EmformerOptions
 
-    def network(self, setup: Setup) -> StreamingRecogniser:
-        """A transducer drawn from the seed, and a row a character of the mixture's text in each of its parts."""
-        return StreamingRecogniser(self.options, self.vocabulary(setup), setup)
+    def recogniser(self, symbols: Sequence[str], views: Sequence[View], seed: int) -> StreamingRecogniser:
+        """A transducer and a head, of the same symbols."""
+        return StreamingRecogniser(self.options.shape, symbols, views, seed)
 
     def loss(self, network: Any, batch: Batch) -> torch.Tensor:
-        """(B,) negative log-likelihoods of the texts in nats, of CTC and RNN-T by their weights."""
+        """(B,) negative log likelihood a character, of CTC and of RNN-T by their weights."""
         encodings_BFE, mask_BF = network.encoder(batch.values, batch.lengths)
         weight, frames_B = self.options.ctc_weight, mask_BF.sum(1)
-        losses_B = torch.zeros(len(frames_B), device=frames_B.device)
+        loss_B = torch.zeros_like(encodings_BFE[:, 0, 0], dtype=torch.float32)
         if weight:
-            losses_B = losses_B + weight * ctc_loss(network.log_probabilities(encodings_BFE), frames_B, batch)
+            logits_BFC = network.head(encodings_BFE).float()
+            loss_B = loss_B + weight * ctc_loss(network.views, logits_BFC, frames_B, batch.labels)
         if weight < 1:
-            text = batch.labels["text"], batch.labels["length"]
-            losses_B = losses_B + (1 - weight) * network.encoder.transducer_loss(encodings_BFE, frames_B, *text)
-        return losses_B
+            text_BS, length_B = batch.labels["text"], batch.labels["length"]
+            found_B = network.encoder.transducer_loss(encodings_BFE, frames_B, text_BS, length_B)
+            loss_B = loss_B + (1 - weight) * found_B / length_B
+        return loss_B
+
+    def outputs(self, network: Any, batch: Batch) -> Sequence[Output]:
+        """`text` (1,) and its `log_probability` (1,), 0, a clip; with CTC alone as in `CtcSystem.outputs`."""
+        if self.options.ctc_weight == 1:
+            return super().outputs(network, batch)
+        encodings_KFE, mask_KF = network.encoder(batch.values, batch.lengths)
+        heard = [
+            network.encoder.heard(network.encoder.first(), e[own])
+            for e, own in zip(encodings_KFE, mask_KF, strict=True)
+        ]
+        return [
+            {"text": np.array([network.views[0].vocabulary.decode(one.symbols)]), "log_probability": np.zeros(1)}
+            for one in heard
+        ]

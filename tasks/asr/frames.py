@@ -3,12 +3,15 @@
 Frames lie within the clip, none is centred on its edge, so that a stream makes the same ones as the whole clip.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from torch.nn import functional
 from torchaudio.transforms import MelSpectrogram, Spectrogram
 
 from tasks.data.clips import SAMPLE_RATE_HZ
+from tasks.examples import keyed
 
 WINDOW, HOP = 320, 160  # samples: 20 ms every 10 ms, as Deep Speech 2 and Jasper have them
 BINS = WINDOW // 2 + 1
@@ -116,3 +119,11 @@ class SpectralEncoder(nn.Module):
     def frames(self, lengths_K: torch.Tensor) -> torch.Tensor:
         """(K,) samples -> (K,) frames."""
         return -(-self.features.frames(lengths_K) // self.stride)
+
+
+def drawn(make: Callable[[], Network], seed: int) -> SpectralEncoder:
+    """A network of spectra with its front end; its weights depend on the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(keyed("recogniser", seed) % 2**63)
+        network = make()
+    return SpectralEncoder(network, LogSpectrum(network.bands))

@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from grids.errors import UserError
-from tasks.asr.frames import MaskedNorm, Network
-from tasks.asr.scratch import ScratchOptions, ScratchSystem
+from tasks.asr.frames import MaskedNorm, Network, SpectralEncoder, drawn
+from tasks.asr.system import SCRATCH, CtcOptions, CtcSystem
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ QUARTZNET = Table(
 
 
 @dataclass(frozen=True)
-class JasperOptions(ScratchOptions):
+class JasperOptions(CtcOptions):
     """Options of both systems.
 
     Attributes:
@@ -195,16 +195,18 @@ class Jasper(Network):
         return hidden_KCF.transpose(1, 2), mask_KF
 
 
-class JasperSystem(ScratchSystem):
+class JasperSystem(CtcSystem):
     """Characters by CTC on Jasper with dense residuals; word and character error rates."""
 
     Options: ClassVar = JasperOptions
     table: ClassVar = JASPER
+    train: ClassVar = SCRATCH
     options: JasperOptions
 
-    def encoder(self) -> Jasper:
+    def encoder(self, seed: int) -> SpectralEncoder:
         """The family's network in the size of the options."""
-        return Jasper(self.table, self.options.blocks, self.options.repeats, self.options.scale)
+        sizes = self.options
+        return drawn(lambda: Jasper(self.table, sizes.blocks, sizes.repeats, sizes.scale), seed)
 
 
 class QuartzNetSystem(JasperSystem):

@@ -142,8 +142,8 @@ WordRule = Callable[[str, str, int], bool]  # (as written, clean, place in the s
 
 def marked(clip: Clip, rule: WordRule) -> list[bool]:
     """Whether each word of the clip's clean text is marked; a written word may be several."""
-    written = enumerate(clip.sentence.split())
-    return [rule(word, part, place) for place, word in written for part in clean(word, clip.language).split()]
+    written = [(place, word, one.language) for one in clip.parts for place, word in enumerate(one.sentence.split())]
+    return [rule(word, part, place) for place, word, language in written for part in clean(word, language).split()]
 
 
 def is_number(written: str, part: str, place: int) -> bool:

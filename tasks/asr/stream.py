@@ -1,8 +1,7 @@
 """Speech to text while it is still coming in, with a kept checkpoint of `asr/emformer`.
 
-    python -m tasks.asr.stream clip.wav --checkpoint results/demo_asr_emformer/checkpoints/ca-480_seed0_....safetensors
+    python -m tasks.asr.stream FILE --checkpoint results/mine/checkpoints/ca-480_seed0_1a2b3c4d
 
-A grid with `keep = ["checkpoints"]` leaves them; the network's sizes are those of the `grid.toml` beside their folder.
 The text is printed as it grows, then what a listener waits for, and the real-time factor: seconds of computing a second
 of audio, on one core. `streamed` computes segment by segment what `Transducer.forward` computes in one pass.
 """
@@ -13,22 +12,16 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch.nn import functional
 
 from grids.errors import UserError, one_line_errors
-from grids.grid import load
-from grids.mixture import Mixture
-from tasks import make_task
+from tasks.asr import checkpoint
 from tasks.asr.decoding import greedy
 from tasks.asr.emformer import Emformer, StreamingRecogniser
 from tasks.asr.frames import HOP
+from tasks.asr.transcribe import wave
 from tasks.asr.transducer import States, Transducer
-from tasks.asr.vocabulary import Vocabulary
-from tasks.base import Setup
-from tasks.data.audio import FULL_SCALE, DecodeError, decode
 from tasks.data.clips import SAMPLE_RATE_HZ
 
 PIECE_SECONDS = 0.1  # of audio that comes in at once
@@ -72,65 +65,45 @@ def _segment(network: Transducer, features_1CF: torch.Tensor, state: States | No
 
 
 @torch.no_grad()
-def said(network: StreamingRecogniser, pieces: Iterable[torch.Tensor]) -> Iterator[str]:
+def said(task: Emformer, network: StreamingRecogniser, pieces: Iterable[torch.Tensor]) -> Iterator[str]:
     """What has been heard of a clip so far, after each segment.
 
     Args:
-        network: in evaluation mode.
+        task: of the network.
+        network: in evaluation mode, with one view.
         pieces: (T,) float32 waves, as `streamed` takes them.
     """
+    (view,) = network.views
     heard, frames = network.encoder.first(), list[torch.Tensor]()
     for encodings_FE in streamed(network.encoder, pieces):
-        if network.ctc:
-            frames.append(network.log_probabilities(encodings_FE[None])[0])
-            yield network.vocabulary.decode(greedy(torch.cat(frames)))
+        if task.options.ctc_weight == 1:
+            frames.append(network.head(encodings_FE))
+            yield view.vocabulary.decode(greedy(torch.cat(frames)))
         else:
             heard = network.encoder.heard(heard, encodings_FE)
-            yield network.vocabulary.decode(heard.symbols)
-
-
-def open_checkpoint(path: Path) -> StreamingRecogniser:
-    """The network of a kept checkpoint, in evaluation mode.
-
-    Raises:
-        UserError: no such checkpoint, none of `asr/emformer`, or no grid beside it.
-    """
-    if not path.is_file():
-        raise UserError(f"--checkpoint is {str(path)!r}: no such file; allowed: a kept checkpoint (*.safetensors)")
-    task = make_task(load(path.parent.parent / "grid.toml"))
-    if not isinstance(task, Emformer):
-        raise UserError(f"{path} is no checkpoint of 'asr/emformer'")
-    weights = load_file(path)
-    characters = tuple(map(chr, weights["characters"].tolist()))
-    network = StreamingRecogniser(
-        task.options, Vocabulary(characters, task.options.unknown), Setup(Mixture(), (), 0)
-    ).eval()
-    network.load_state_dict(weights)
-    return network
+            yield view.vocabulary.decode(heard.symbols)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command."""
+    """Runs the command; returns its exit status."""
     parser = argparse.ArgumentParser(prog="python -m tasks.asr.stream", description="Speech to text as it comes in.")
-    parser.add_argument("file", type=Path, help="audio that libsndfile reads")
-    parser.add_argument("--checkpoint", type=Path, required=True, help="a kept checkpoint of asr/emformer")
-    options = parser.parse_args(arguments)
+    parser.add_argument("file", type=Path, metavar="FILE", help="anything that libsndfile reads")
+    parser.add_argument("--checkpoint", required=True, type=Path, metavar="DIR", help="a folder of checkpoints/")
+    asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    network = open_checkpoint(options.checkpoint)
-    try:
-        wave_T = torch.from_numpy(decode(options.file).astype(np.float32) / FULL_SCALE)
-    except DecodeError as error:
-        raise UserError(f"{options.file} is {error.reason}: {error}") from None
+    task, network = checkpoint.read(asked.checkpoint)
+    if not (isinstance(task, Emformer) and isinstance(network, StreamingRecogniser) and len(network.views) == 1):
+        raise UserError(f"{str(asked.checkpoint)!r} cannot stream; allowed: 'asr/emformer' with one head for all")
+    wave_T = torch.from_numpy(wave(asked.file))
     text, start = "", time.perf_counter()
-    for now in said(network, wave_T.split(round(PIECE_SECONDS * SAMPLE_RATE_HZ))):
+    for now in said(task, network, wave_T.split(round(PIECE_SECONDS * SAMPLE_RATE_HZ))):
         if now != text:
-            print(now, flush=True)  # noqa: T201
+            sys.stdout.write(f"{now}\n")
         text = now
-    factor = (time.perf_counter() - start) * SAMPLE_RATE_HZ / len(wave_T)
-    shape = network.encoder.shape
-    print(  # noqa: T201
+    factor, shape = (time.perf_counter() - start) * SAMPLE_RATE_HZ / len(wave_T), network.encoder.shape
+    sys.stdout.write(
         f"look-ahead {1000 * shape.look_ahead_seconds:.0f} ms, latency of a segment's first frame "
-        f"{1000 * shape.latency_seconds:.0f} ms, real-time factor {factor:.3f}"
+        f"{1000 * shape.latency_seconds:.0f} ms, real-time factor {factor:.3f}\n"
     )
     return 0
 

@@ -97,5 +97,5 @@ def has_spaces(language: str) -> bool:
 
 
 def text_of(clip: Clip) -> str:
-    """What a clip says, as it is trained on and scored."""
-    return clean(clip.sentence, clip.language)
+    """What a clip says, as it is trained on and scored; each part by the rules of its own language."""
+    return " ".join(clean(part.sentence, part.language) for part in clip.parts)

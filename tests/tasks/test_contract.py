@@ -54,6 +54,7 @@ NAMES = [*TASKS, *TOYS]
 CPU = torch.device("cpu")
 # Settings in which eight clips are learnt by heart; a task that is not named learns with its own.
 FAST = {
+    "asr/ctc": Train(learning_rate=3e-3, epochs=60, batch_size=4, warmup=0.1),
     "gender": Train(learning_rate=3e-3, epochs=25, batch_size=4),
     **dict.fromkeys(SCRATCH, Train(learning_rate=3e-3, epochs=40, batch_size=4)),
     "lid": Train(learning_rate=3e-3, epochs=25, batch_size=4),
@@ -196,7 +197,7 @@ def perfect(name: str, clip: Clip, speakers: list[str]) -> Output:
         "gender": {"embedding": np.zeros(2), "probability": np.eye(2)[GENDERS.index(clip.gender)]},
         "lid": {"probability": np.eye(2)[CODES.index(clip.language)], "languages": np.array(CODES)},
         "speaker": {"embedding": np.eye(len(speakers))[speakers.index(clip.speaker)]},
-        "asr": {"text": np.array(text_of(clip))},
+        "asr": {"text": np.array([text_of(clip)]), "log_probability": np.zeros(1)},
         "toy CTC": {"text": np.array(clip.sentence)},
         "toy sequence to sequence": {"text": np.array(clip.sentence)},
         "toy pairs": {"embedding": np.eye(len(speakers))[speakers.index(clip.speaker)]},
@@ -238,18 +239,19 @@ def test_outputs_that_know_nothing_score_at_chance(name: str) -> None:
         assert score.value == pytest.approx(expected, abs=tolerance)
 
 
-@pytest.mark.parametrize("name", ["gender", "lid", "speaker/ecapa", "speaker/mhubert", "toy CTC"])
+@pytest.mark.parametrize("name", ["asr/ctc", "gender", "lid", "speaker/ecapa", "speaker/mhubert", "toy CTC"])
 def test_a_class_starts_from_the_same_row_in_every_mixture(name: str, clips: tuple[Clip, ...]) -> None:
     task = make(name)
     few = task.network(Setup(Mixture(), clips, 3))
     many = task.network(Setup(Mixture(), clips + make_clips("fy-NL", "train"), 3))
-    names = {"gender": lambda n: n.names, "lid": lambda n: n.names, "toy CTC": lambda n: n.symbols}
+    names = {"gender": lambda n: n.names, "lid": lambda n: n.names, "toy CTC": lambda n: n.symbols,
+             "asr/ctc": lambda n: n.symbols}  # fmt: skip
     rows, more = (names.get(name, lambda n: n.speakers)(network) for network in (few, many))
     for number, label in enumerate(rows):
         assert torch.equal(few.head.weight[number], many.head.weight[list(more).index(label)])
 
 
-@pytest.mark.parametrize("name", ["gender", "speaker/mhubert", "toy CTC"])
+@pytest.mark.parametrize("name", ["asr/ctc", "gender", "speaker/mhubert", "toy CTC"])
 def test_another_seed_starts_from_another_head(name: str, clips: tuple[Clip, ...]) -> None:
     one, again, other = (make(name).network(Setup(Mixture(), clips, seed)).head.weight for seed in (3, 3, 4))
     assert torch.equal(one, again)

@@ -43,8 +43,10 @@ def test_the_beam_finds_the_most_probable_text(seed: int) -> None:
 def test_an_n_gram_model_has_its_say(tmp_path: Path) -> None:
     pytest.importorskip("kenlm")
     arpa = tmp_path / "b.arpa"
-    words = ["-1\t<unk>", "-99\t<s>", "-1\t</s>", "-3\ta", "-0.1\tb", "-1\t|"]
-    arpa.write_text("\n".join(["\\data\\", "ngram 1=6", "", "\\1-grams:", *words, "", "\\end\\", ""]))
+    words = ["-1\t<unk>\t0", "-99\t<s>\t0", "-1\t</s>", "-3\ta\t0", "-0.1\tb\t0", "-1\t|\t0"]
+    pairs = ["\\2-grams:", "-3\t<s> a", "-0.1\t<s> b"]
+    counts = ["\\data\\", "ngram 1=6", "ngram 2=2"]
+    arpa.write_text("\n".join([*counts, "", "\\1-grams:", *words, "", *pairs, "", "\\end\\", ""]))
     log_FC = torch.tensor([[0.05, 0.5, 0.4, 0.05]]).log()
     assert beam_search(log_FC, SYMBOLS, 10, "", 0.0) == [1]
     assert beam_search(log_FC, SYMBOLS, 10, str(arpa), 1.0) == [2]
