@@ -18,6 +18,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -27,6 +28,7 @@ from torch.nn import functional
 
 from grids.errors import UserError, require
 from grids.grid import Model, Train
+from tasks.asr import checkpoint
 from tasks.asr.decoding import beam_search, greedy
 from tasks.asr.scoring import METRICS, Heard, Unit, errors, scores_of
 from tasks.asr.text import has_spaces, rules_sha, text_of
@@ -240,6 +242,10 @@ class CtcSystem:
                 for name, value in _row(one).items():
                     predictions.setdefault(name, []).append(value)
         return Scored(tuple(scores), predictions)
+
+    def save(self, network: Recogniser, folder: Path) -> None:
+        """Writes the network into a folder, to transcribe with."""
+        checkpoint.write(self, network, folder)
 
     def _decoded(self, log_FC: torch.Tensor, view: View) -> list[int]:
         """Places in the view's vocabulary."""
