@@ -1,13 +1,13 @@
 """Recognisers on disk: what a grid's `keep = ["checkpoints"]` leaves of a trial, to transcribe with and to start from.
 
 A folder holds `recogniser.json` (what the network can write, and the task's options) and its weights. A fine-tuned
-backbone lies in the format of `save_pretrained`, with a tokenizer and a feature extractor: `HubertForCTC.from_pretrained`
-and its like read it, and so does `backbone` in a grid's [model].
+backbone lies in the format of `save_pretrained`, with a tokenizer and a feature extractor: `HubertForCTC` and its like
+read it, and so does `backbone` in a grid's [model].
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,10 @@ from safetensors.torch import load_file, save_file
 from grids.errors import UserError
 from grids.grid import NO_BACKBONE, Model
 from grids.schema import from_table
-from tasks.asr.vocabulary import BLANK
+from tasks.asr.vocabulary import BLANK, View
 
 if TYPE_CHECKING:
-    from tasks.asr.system import CtcSystem, Recogniser, View
+    from tasks.asr.system import CtcSystem, Recogniser
     from tasks.backbones import Encoder
 
 CARD, WEIGHTS = "recogniser.json", "model.safetensors"
@@ -41,7 +41,7 @@ class Card:
     task: str
     options: Mapping[str, Any]
     symbols: tuple[str, ...]
-    views: "tuple[View, ...]"
+    views: tuple[View, ...]
 
 
 def write(task: "CtcSystem", network: "Recogniser", folder: Path) -> None:
@@ -66,17 +66,15 @@ def read(folder: Path) -> "tuple[CtcSystem, Recogniser]":
         UserError: the folder holds no recogniser, or one of another program.
     """
     from tasks import task_class
-    from tasks.asr.system import Recogniser, View
+    from tasks.asr.system import Recogniser
 
     if not (folder / CARD).is_file():
         raise UserError(f"{str(folder)!r} holds no {CARD}; allowed: a folder of checkpoints/, kept by a grid with "
                         'keep = ["checkpoints"]')  # fmt: skip
     try:
-        table = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        views = tuple(from_table(View, view) for view in table.pop("views"))
-    except (ValueError, KeyError, RecursionError) as error:
+        card = from_table(Card, json.loads((folder / CARD).read_text(encoding="utf-8")))
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{folder / CARD} is damaged: {error}") from None
-    card = replace(from_table(Card, {**table, "views": []}), views=views)
     cls: Any = task_class(card.task)
     pretrained = (folder / "config.json").is_file()
     model = Model(backbone=str(folder) if pretrained else NO_BACKBONE)

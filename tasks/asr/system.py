@@ -32,7 +32,7 @@ from tasks.asr import checkpoint
 from tasks.asr.decoding import beam_search, greedy
 from tasks.asr.scoring import METRICS, Heard, Unit, errors, scores_of
 from tasks.asr.text import has_spaces, rules_sha, text_of
-from tasks.asr.vocabulary import Unknown, Vocabulary, check_alphabet, lacking_text
+from tasks.asr.vocabulary import Unknown, View, Vocabulary, check_alphabet, lacking_text
 from tasks.base import Batch, Example, Output, Scored, Setup, Tests
 from tasks.data.clips import Clip, Needs
 from tasks.examples import linear_head, shuffled
@@ -81,21 +81,6 @@ class CtcOptions:
             require(getattr(self, name) >= 1, f"{name} in [options] is {getattr(self, name)}; allowed: >= 1")
         require(not self.lm or self.beam > 1, f"lm in [options] is {self.lm!r}: it needs beam, e.g. beam = 50")
         require(self.rules == rules_sha(), f"rules in [options] is {self.rules!r}; this program has {rules_sha()!r}")
-
-
-@dataclass(frozen=True)
-class View:
-    """What a network can write of one language, or of all.
-
-    Attributes:
-        language: its code; "" for all.
-        vocabulary: the characters.
-        rows: their rows of the head, the blank's first.
-    """
-
-    language: str
-    vocabulary: Vocabulary
-    rows: tuple[int, ...]
 
 
 def views_of(clips: Sequence[Clip], options: CtcOptions) -> tuple[tuple[str, ...], tuple[View, ...]]:
@@ -226,7 +211,7 @@ class CtcSystem:
         for view in network.views:
             log_KFC = logits_KFC[:, :, list(view.rows)].log_softmax(2)
             for own, log_FC, count in zip(found, log_KFC, frames_K.tolist(), strict=True):
-                sure = float(log_FC[:count].max(1).values.mean())
+                sure = log_FC[:count].max(1).values.mean().item()
                 own.append((view.vocabulary.decode(self._decoded(log_FC[:count], view)), sure))
         return [{"text": np.array([t for t, _ in own]), "log_probability": np.array([p for _, p in own])}
                 for own in found]  # fmt: skip
