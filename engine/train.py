@@ -134,7 +134,7 @@ def run_trial(
     with clock.phase("keep"):
         keep_outputs(job, trial, tests, scored)
         if "checkpoints" in job.grid.keep and pending.how != "checkpoint":
-            keep_checkpoint(network, checkpoint)
+            keep_checkpoint(task, network, checkpoint)
     ran = Pass(
         languages=tuple(sorted({score.language for score in scored.scores})),
         seconds=clock.seconds,

@@ -6,6 +6,7 @@ KenLM's binary format: the tokens are the vocabulary's characters, and "|" stand
 
 from functools import lru_cache
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import torch
@@ -52,14 +53,17 @@ def _decoder(symbols: tuple[str, ...], size: int, lm: str, lm_weight: float) -> 
     except (ImportError, RuntimeError) as error:
         raise UserError(f"beam search needs the extra `beam` (pip install 'cltm-engine[beam]'): {error}") from None
     tokens = [BLANK_TOKEN, *(SPACE_TOKEN if symbol == " " else symbol for symbol in symbols[1:])]
-    try:
-        return ctc_decoder(
-            lexicon=None, tokens=tokens, lm=str(_checked(lm)) if lm else None, nbest=1, beam_size=size,
-            beam_size_token=len(tokens), beam_threshold=1e4, lm_weight=lm_weight, log_add=True, blank_token=BLANK_TOKEN,
-            sil_token=BLANK_TOKEN,
-        )  # fmt: skip
-    except (ImportError, RuntimeError) as error:
-        raise UserError(f"the n-gram model {lm!r} cannot be used (is kenlm installed?): {error}") from None
+    with NamedTemporaryFile("w", encoding="utf-8", suffix=".txt") as words:  # left out, they would be in any order
+        words.write("\n".join([*tokens, "<unk>"]))
+        words.flush()
+        try:
+            return ctc_decoder(
+                lexicon=None, tokens=tokens, lm=str(_checked(lm)) if lm else None, lm_dict=words.name if lm else None,
+                nbest=1, beam_size=size, beam_size_token=len(tokens), beam_threshold=1e4, lm_weight=lm_weight,
+                log_add=True, blank_token=BLANK_TOKEN, sil_token=BLANK_TOKEN,
+            )  # fmt: skip
+        except (ImportError, RuntimeError) as error:
+            raise UserError(f"the n-gram model {lm!r} cannot be used (is kenlm installed?): {error}") from None
 
 
 def _checked(lm: str) -> Path:

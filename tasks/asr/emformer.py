@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from grids.errors import require
-from tasks.asr.system import SCRATCH, CtcOptions, CtcSystem, Recogniser, View, ctc_loss
+from tasks.asr.system import SCRATCH, CtcOptions, CtcSystem, Recogniser, ctc_loss
 from tasks.asr.transducer import Shape, Transducer
+from tasks.asr.vocabulary import View
 from tasks.base import Batch, Output
 
 

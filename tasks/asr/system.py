@@ -18,6 +18,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -27,10 +28,11 @@ from torch.nn import functional
 
 from grids.errors import UserError, require
 from grids.grid import NO_BACKBONE, Model, Train
+from tasks.asr import checkpoint
 from tasks.asr.decoding import beam_search, greedy
 from tasks.asr.scoring import METRICS, Heard, Unit, errors, scores_of
 from tasks.asr.text import has_spaces, rules_sha, text_of
-from tasks.asr.vocabulary import Unknown, Vocabulary, check_alphabet, lacking_text
+from tasks.asr.vocabulary import Unknown, View, Vocabulary, check_alphabet, lacking_text
 from tasks.base import Batch, Example, Output, Scored, Setup, Tests
 from tasks.data.clips import Clip, Needs
 from tasks.examples import linear_head, shuffled
@@ -82,21 +84,6 @@ class CtcOptions:
             require(getattr(self, name) >= 1, f"{name} in [options] is {getattr(self, name)}; allowed: >= 1")
         require(not self.lm or self.beam > 1, f"lm in [options] is {self.lm!r}: it needs beam, e.g. beam = 50")
         require(self.rules == rules_sha(), f"rules in [options] is {self.rules!r}; this program has {rules_sha()!r}")
-
-
-@dataclass(frozen=True)
-class View:
-    """What a network can write of one language, or of all.
-
-    Attributes:
-        language: its code; "" for all.
-        vocabulary: the characters.
-        rows: their rows of the head, the blank's first.
-    """
-
-    language: str
-    vocabulary: Vocabulary
-    rows: tuple[int, ...]
 
 
 def views_of(clips: Sequence[Clip], options: CtcOptions) -> tuple[tuple[str, ...], tuple[View, ...]]:
@@ -232,7 +219,7 @@ class CtcSystem:
         for view in network.views:
             log_KFC = logits_KFC[:, :, list(view.rows)].log_softmax(2)
             for own, log_FC, count in zip(found, log_KFC, frames_K.tolist(), strict=True):
-                sure = float(log_FC[:count].max(1).values.mean())
+                sure = log_FC[:count].max(1).values.mean().item()
                 own.append((view.vocabulary.decode(self._decoded(log_FC[:count], view)), sure))
         return [{"text": np.array([t for t, _ in own]), "log_probability": np.array([p for _, p in own])}
                 for own in found]  # fmt: skip
@@ -250,6 +237,10 @@ class CtcSystem:
                 for name, value in _row(one).items():
                     predictions.setdefault(name, []).append(value)
         return Scored(tuple(scores), predictions)
+
+    def save(self, network: Recogniser, folder: Path) -> None:
+        """Writes the network into a folder, to transcribe with."""
+        checkpoint.write(self, network, folder)
 
     def _decoded(self, log_FC: torch.Tensor, view: View) -> list[int]:
         """Places in the view's vocabulary."""
@@ -327,6 +318,7 @@ def _row(one: Heard) -> dict[str, object]:
     letters = errors([one.reference], [one.hypothesis], words=False)
     return {
         "language": one.clip.language, "clip": one.clip.name, "speaker": one.clip.speaker,
-        "condition": one.clip.condition, "reference": one.reference, "hypothesis": one.hypothesis, "errors": found.count, "length": found.total,
-        "character_errors": letters.count, "characters": letters.total, "lacking": one.lacking,
+        "condition": one.clip.condition, "reference": one.reference, "hypothesis": one.hypothesis,
+        "errors": found.count, "length": found.total, "character_errors": letters.count,
+        "characters": letters.total, "lacking": one.lacking,
     }  # fmt: skip

@@ -76,6 +76,21 @@ class Vocabulary:
         return "".join(part for part in parts if part in self.characters) or character
 
 
+@dataclass(frozen=True)
+class View:
+    """What a network can write of one language, or of all.
+
+    Attributes:
+        language: its code; "" for all.
+        vocabulary: the characters.
+        rows: their rows of the head, the blank's first.
+    """
+
+    language: str
+    vocabulary: Vocabulary
+    rows: tuple[int, ...]
+
+
 def lacking_text(lacking: Counter[str]) -> str:
     """A line on characters with their names' code points and counts, most frequent first."""
     return ", ".join(f"{character!r} (U+{ord(character):04X}) x{count}" for character, count in lacking.most_common())
