@@ -68,9 +68,9 @@ NOTHING_TO_TRAIN = {"speaker/untrained", "toy", "toy retrieval"}
 UNTRAINED = Setup(Mixture(), (), 0)
 
 
-def make(name: str) -> Task:
+def make(name: str, **options: Any) -> Task:
     cls: Any = TOYS[name] if name in TOYS else task_class(name)
-    return cls(cls.Options(**OPTIONS.get(name, {})), Model(backbone=MODELS.get(name, "tiny")))
+    return cls(cls.Options(**OPTIONS.get(name, {}), **options), Model(backbone=MODELS.get(name, "tiny")))
 
 
 def learner(name: str, clips: tuple[Clip, ...], seed: int = 1, batch_seconds: float = 4.0) -> Learner:
