@@ -50,6 +50,16 @@ class Table:
     separable: bool
     dense: bool
 
+    def scaled(self, channels: float, kernels: float) -> "Table":
+        """The table with channels and kernels multiplied; kernels stay odd, those of one frame stay so."""
+
+        def one(stage: Stage) -> Stage:
+            kernel = 2 * round(kernels * (stage.kernel // 2)) + 1
+            return replace(stage, channels=round(channels * stage.channels), kernel=kernel)
+
+        blocks, last = (tuple(map(one, stages)) for stages in (self.blocks, self.last))
+        return replace(self, first=one(self.first), blocks=blocks, last=last)
+
 
 JASPER = Table(
     Stage(256, 11, 0.2, stride=2),
@@ -75,11 +85,13 @@ class JasperOptions(CtcOptions):
         blocks: B; Jasper is published with 10, QuartzNet with 5, 10 and 15.
         repeats: R, layers of a block; published are 5.
         scale: what the published channels are multiplied by. Less than 1 makes a small network.
+        kernel_scale: what the published kernels are multiplied by. Clips of a second are shorter than the longest.
     """
 
     blocks: int = 10
     repeats: int = 5
     scale: float = 1.0
+    kernel_scale: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -87,8 +99,9 @@ class JasperOptions(CtcOptions):
             raise UserError(f"blocks in [options] is {self.blocks}; allowed: multiples of 5")
         if self.repeats < 1:
             raise UserError(f"repeats in [options] is {self.repeats}; allowed: >= 1")
-        if not 1 / 64 <= self.scale <= 4:
-            raise UserError(f"scale in [options] is {self.scale}; allowed: 1/64 to 4")
+        for name in ("scale", "kernel_scale"):
+            if not 1 / 64 <= getattr(self, name) <= 4:
+                raise UserError(f"{name} in [options] is {getattr(self, name)}; allowed: 1/64 to 4")
 
 
 @dataclass(frozen=True)
@@ -157,7 +170,6 @@ class Jasper(Network):
         table: a family's channels, kernels and residuals.
         blocks: B, a multiple of five.
         repeats: R, the layers of a block.
-        scale: what the table's channels are multiplied by; 1 is as published.
 
     Attributes:
         width: H, the size of a frame.
@@ -166,20 +178,19 @@ class Jasper(Network):
 
     bands = 64
 
-    def __init__(self, table: Table, blocks: int, repeats: int = 5, scale: float = 1.0) -> None:
+    def __init__(self, table: Table, blocks: int, repeats: int = 5) -> None:
         super().__init__()
         self.dense, self.stride = table.dense, table.first.stride
-        first, *last = (replace(stage, channels=round(scale * stage.channels)) for stage in (table.first, *table.last))
-        self.first = Layer(self.bands, first, separable=table.separable)
-        sizes = [first.channels]
+        self.first = Layer(self.bands, table.first, separable=table.separable)
+        sizes = [table.first.channels]
         self.blocks = nn.ModuleList()
         for stage in (stage for stage in table.blocks for _ in range(blocks // len(table.blocks))):
             sources = tuple(sizes) if self.dense else (sizes[-1],)
-            sizes.append(round(scale * stage.channels))
-            self.blocks.append(Block(sources, replace(stage, channels=sizes[-1]), repeats, separable=table.separable))
-        inputs = (sizes[-1], *(stage.channels for stage in last))
+            self.blocks.append(Block(sources, stage, repeats, separable=table.separable))
+            sizes.append(stage.channels)
+        inputs = (sizes[-1], *(stage.channels for stage in table.last))
         self.last = nn.ModuleList(
-            Layer(size, stage, separable=table.separable) for size, stage in zip(inputs, last, strict=False)
+            Layer(size, stage, separable=table.separable) for size, stage in zip(inputs, table.last, strict=False)
         )
         self.width = inputs[-1]
 
@@ -206,7 +217,8 @@ class JasperSystem(CtcSystem):
     def encoder(self, seed: int) -> SpectralEncoder:
         """The family's network in the size of the options."""
         sizes = self.options
-        return drawn(lambda: Jasper(self.table, sizes.blocks, sizes.repeats, sizes.scale), seed)
+        table = self.table.scaled(sizes.scale, sizes.kernel_scale)
+        return drawn(lambda: Jasper(table, sizes.blocks, sizes.repeats), seed)
 
 
 class QuartzNetSystem(JasperSystem):

@@ -12,8 +12,8 @@ from tasks.asr.quartznet import JASPER, QUARTZNET, Jasper
 
 SMALL: dict[str, Callable[[], nn.Module]] = {
     "deepspeech": lambda: DeepSpeech2((4, 6), layers=2, units=12),
-    "jasper": lambda: Jasper(JASPER, 5, repeats=2, scale=1 / 32),
-    "quartznet": lambda: Jasper(QUARTZNET, 5, repeats=2, scale=1 / 32),
+    "jasper": lambda: Jasper(JASPER.scaled(1 / 32, 1), 5, repeats=2),
+    "quartznet": lambda: Jasper(QUARTZNET.scaled(1 / 32, 1 / 3), 5, repeats=2),
 }
 CHARACTERS = 29  # of the papers' English: a to z, space, apostrophe, blank
 
@@ -107,5 +107,13 @@ def test_a_stream_sees_the_frames_of_the_whole_clip() -> None:
 
 @pytest.mark.parametrize("dense", [True, False])
 def test_every_block_of_a_dense_network_sees_all_before_it(dense: bool) -> None:
-    network = Jasper(JASPER if dense else QUARTZNET, 10, repeats=1, scale=1 / 32)
+    network = Jasper((JASPER if dense else QUARTZNET).scaled(1 / 32, 1), 10, repeats=1)
     assert [len(block.residuals) for block in network.blocks] == (list(range(1, 11)) if dense else [1] * 10)
+
+
+def test_a_scaled_table_keeps_odd_kernels_and_those_of_one_frame() -> None:
+    table = QUARTZNET.scaled(0.25, 1 / 3)
+    assert [stage.channels for stage in table.blocks] == [64, 64, 128, 128, 128]
+    assert [stage.kernel for stage in table.blocks] == [11, 13, 17, 21, 25]
+    assert [stage.kernel for stage in table.last] == [29, 1]
+    assert QUARTZNET.scaled(1, 1) == QUARTZNET
