@@ -5,6 +5,7 @@ backbone lies in the format of `save_pretrained`, with a tokenizer and a feature
 read it, and so does `backbone` in a grid's [model].
 """
 
+import copy
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -95,7 +96,7 @@ def _write_pretrained(network: "Recogniser", backbone: "Encoder", folder: Path) 
     config.vocab_size, config.pad_token_id, config.ctc_loss_reduction = len(network.symbols), 0, "mean"
     with torch.random.fork_rng(devices=[]):
         model = AutoModelForCTC.from_config(config)
-    getattr(model, model.base_model_prefix).load_state_dict(backbone.model.state_dict())
+    getattr(model, model.base_model_prefix).load_state_dict(_plain(backbone.model).state_dict())
     model.lm_head.load_state_dict(network.head.state_dict())
     model.save_pretrained(folder)
     names = {BLANK: PAD_TOKEN, " ": SPACE_TOKEN}
@@ -107,3 +108,14 @@ def _write_pretrained(network: "Recogniser", backbone: "Encoder", folder: Path) 
     )  # fmt: skip
     tokenizer.save_pretrained(folder)
     Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True).save_pretrained(folder)
+
+
+def _plain(model: torch.nn.Module) -> torch.nn.Module:
+    """The model with low-rank changes added to the layers that they change; a copy, if it has any."""
+    if not any(hasattr(part, "get_base_layer") for part in model.modules()):
+        return model
+    copied: Any = copy.deepcopy(model)
+    for name, part in [(name, part) for name, part in copied.named_modules() if hasattr(part, "get_base_layer")]:
+        part.merge()
+        copied.set_submodule(name, part.get_base_layer())
+    return copied

@@ -22,8 +22,7 @@ from grids.errors import UserError
 from grids.grid import Model
 from grids.mixture import Mixture
 from tasks.asr import checkpoint, transcribe
-from tasks.asr.ctc import Ctc
-from tasks.asr.system import CtcOptions
+from tasks.asr.ctc import BackboneOptions, Ctc
 from tasks.backbones import load
 from tasks.base import Batch, Example, Setup
 from tests.tasks.asr.test_system import ALSO, SAID, batch, made
@@ -34,7 +33,7 @@ CLIPS = SAID + ALSO
 
 def kept(tmp_path: Path, backbone: str = "tiny", **options: Any) -> Path:
     """The folder of an untrained recogniser."""
-    task = Ctc(CtcOptions(**options), Model(backbone=backbone))
+    task = Ctc(BackboneOptions(**options), Model(backbone=backbone))
     network = task.network(Setup(Mixture(), CLIPS, 1))
     keep_checkpoint(task, network, tmp_path / "a-0.1.safetensors")
     return tmp_path / "a-0.1"
@@ -84,7 +83,7 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
     task, network = checkpoint.read(folder)
     assert (network.symbols, network.views) == (first.symbols, first.views)
     assert torch.equal(network.head.weight, first.head.weight)
-    assert task.options == CtcOptions(heads="language", vocabulary="language", unknown="unk")
+    assert task.options == BackboneOptions(heads="language", vocabulary="language", unknown="unk")
 
 
 def test_mistakes_are_one_clear_line(tmp_path: Path) -> None:
@@ -113,7 +112,7 @@ PUBLISHED = {  # the sizes of the published configurations, with random weights
 def test_a_backbone_of_published_size_passes_through(tmp_path: Path, name: str) -> None:
     torch.manual_seed(0)
     AutoModel.from_config(PUBLISHED[name]).save_pretrained(tmp_path / "backbone")
-    task = Ctc(CtcOptions(), Model(backbone=str(tmp_path / "backbone"), freeze_feature_encoder=True))
+    task = Ctc(BackboneOptions(), Model(backbone=str(tmp_path / "backbone"), freeze_feature_encoder=True))
     network = task.network(Setup(Mixture(), SAID, 1))
     labels = task.labels(network, [Example((clip,)) for clip in SAID[:2]])
     task.loss(network, batch(SAID[:2], labels)).mean().backward()

@@ -11,8 +11,8 @@ import torch
 from grids.errors import UserError
 from grids.grid import Model
 from grids.mixture import Mixture
-from tasks.asr.ctc import Ctc
-from tasks.asr.system import CtcOptions, Recogniser, views_of
+from tasks.asr.ctc import BackboneOptions, Ctc
+from tasks.asr.system import Recogniser, views_of
 from tasks.asr.vocabulary import UNK
 from tasks.base import Batch, Example, Setup, Tests
 from tasks.data.clips import Clip
@@ -26,7 +26,7 @@ ALSO = tuple(replace(clip, sentence=text) for clip, text in zip(ZH, ("你好", "
 def made(
     clips: tuple[Clip, ...], seed: int = 1, scored: tuple[Clip, ...] = (), **options: Any
 ) -> tuple[Ctc, Recogniser]:
-    task = Ctc(CtcOptions(**options), Model(backbone="tiny"))
+    task = Ctc(BackboneOptions(**options), Model(backbone="tiny"))
     languages = {code: 1 for code in {clip.language for clip in clips}}
     return task, task.network(Setup(Mixture.of(languages), clips, 1, scored))
 
@@ -38,13 +38,13 @@ def batch(clips: tuple[Clip, ...], labels: Any = None) -> Batch:
 
 
 def test_a_mixture_writes_all_characters_of_its_text() -> None:
-    symbols, (view,) = views_of(SAID + ALSO, CtcOptions())
+    symbols, (view,) = views_of(SAID + ALSO, BackboneOptions())
     assert symbols == ("", " ", "a", "b", "c", "你", "好")
     assert (view.language, view.rows) == ("", (0, 1, 2, 3, 4, 5, 6))
 
 
 def test_with_a_vocabulary_a_language_a_donor_adds_no_characters() -> None:
-    options = CtcOptions(vocabulary="language")
+    options = BackboneOptions(vocabulary="language")
     _, (own,) = views_of(SAID, options)
     symbols, (both, other) = views_of(SAID + ALSO, options)
     assert own.vocabulary == both.vocabulary
@@ -52,10 +52,10 @@ def test_with_a_vocabulary_a_language_a_donor_adds_no_characters() -> None:
 
 
 def test_heads_of_languages_share_no_rows() -> None:
-    symbols, (no, zh) = views_of(SAID + ALSO, CtcOptions(vocabulary="language", heads="language"))
+    symbols, (no, zh) = views_of(SAID + ALSO, BackboneOptions(vocabulary="language", heads="language"))
     assert not {*no.rows} & {*zh.rows}
     assert [symbols[row] for row in no.rows] == ["no/", "no/ ", "no/a", "no/b", "no/c"]
-    _, shared = views_of(SAID + ALSO, CtcOptions(heads="language"))
+    _, shared = views_of(SAID + ALSO, BackboneOptions(heads="language"))
     assert shared[0].vocabulary == shared[1].vocabulary
 
 
@@ -138,7 +138,7 @@ def test_an_unknown_character_is_an_error_or_what_stands_for_it(unknown: str, ce
 
 
 def test_the_untouched_network_writes_nothing() -> None:
-    task = Ctc(CtcOptions(), Model(backbone="tiny"))
+    task = Ctc(BackboneOptions(), Model(backbone="tiny"))
     network = task.network(Setup(Mixture(), (), 1))
     (output,) = task.outputs(network.eval(), batch(SAID[:1]))
     assert output["text"].tolist() == [""]
@@ -148,6 +148,6 @@ def test_the_untouched_network_writes_nothing() -> None:
 
 def test_other_rules_or_a_model_without_beam_are_refused() -> None:
     with pytest.raises(UserError, match="rules in"):
-        CtcOptions(rules="old")
+        BackboneOptions(rules="old")
     with pytest.raises(UserError, match="needs beam"):
-        CtcOptions(lm="a.arpa")
+        BackboneOptions(lm="a.arpa")
