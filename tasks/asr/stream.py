@@ -85,7 +85,11 @@ def said(task: Emformer, network: StreamingRecogniser, pieces: Iterable[torch.Te
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
+    """Runs the command; returns its exit status.
+
+    Raises:
+        UserError: no such file or checkpoint, or one that cannot stream.
+    """
     parser = argparse.ArgumentParser(prog="python -m tasks.asr.stream", description="Speech to text as it comes in.")
     parser.add_argument("file", type=Path, metavar="FILE", help="anything that libsndfile reads")
     parser.add_argument("--checkpoint", required=True, type=Path, metavar="DIR", help="a folder of checkpoints/")
