@@ -33,9 +33,10 @@ from tasks.asr.decoding import beam_search, greedy
 from tasks.asr.scoring import METRICS, Heard, Unit, errors, scores_of
 from tasks.asr.text import has_spaces, rules_sha, text_of
 from tasks.asr.vocabulary import Unknown, View, Vocabulary, check_alphabet, lacking_text
+from tasks.augment import Augmentation, augmented, draw_whole, in_noise, keyed_examples
 from tasks.base import Batch, Example, Output, Scored, Setup, Tests
 from tasks.data.clips import Clip, Needs
-from tasks.examples import linear_head, shuffled
+from tasks.examples import linear_head
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,8 @@ class CtcOptions:
         lm: the file of an n-gram model of characters for the beam search.
         lm_weight: its weight.
         names: the file of a list of names for `wer_names`; without one, capitals tell.
+        augmentation: reverberation and noise that training clips get. No speeds: they would change what fits.
+        test_noise_db: signal-to-noise ratios at which the test clips are scored too, in white noise, as conditions.
         rules: the hash of the text rules, so that results of other rules are never mixed. Not to be set.
     """
 
@@ -71,6 +74,8 @@ class CtcOptions:
     lm: str = ""
     lm_weight: float = 1.0
     names: str = ""
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    test_noise_db: tuple[float, ...] = ()
     rules: str = field(default_factory=rules_sha)
 
     def __post_init__(self) -> None:
@@ -79,6 +84,7 @@ class CtcOptions:
             require(0 <= value <= 1, f"{name} in [options] is {value}; allowed: 0 to 1")
         for name in ("least_count", "beam"):
             require(getattr(self, name) >= 1, f"{name} in [options] is {getattr(self, name)}; allowed: >= 1")
+        require(not self.augmentation.speeds, "speeds in [augmentation] is given; allowed: noise and reverberation")
         require(not self.lm or self.beam > 1, f"lm in [options] is {self.lm!r}: it needs beam, e.g. beam = 50")
         require(self.rules == rules_sha(), f"rules in [options] is {self.rules!r}; this program has {rules_sha()!r}")
 
@@ -178,21 +184,23 @@ class CtcSystem:
 
     def examples(self, network: Recogniser, clips: Sequence[Clip], seed: int, epoch: int) -> Sequence[Example]:
         """Every clip that can be learnt from, once."""
-        return shuffled([clip for clip in clips if (clip.language, clip.name) not in network.dropped], seed, epoch)
+        kept = [clip for clip in clips if (clip.language, clip.name) not in network.dropped]
+        return keyed_examples(kept, seed, epoch)
 
     def labels(self, network: Recogniser, examples: Sequence[Example]) -> Mapping[str, torch.Tensor]:
-        """`text` (B, S) rows of the view, padded; `length` (B,); `view` (B,) its number."""
+        """`text` (B, S) rows of the view, padded; `length` (B,); `view` (B,) its number; and what noise was drawn."""
         clips = [example.clips[0] for example in examples]
         rows = [torch.tensor(network.spelling(clip)) for clip in clips]
         return {
             "text": nn.utils.rnn.pad_sequence(rows, batch_first=True),
             "length": torch.tensor([len(row) for row in rows]),
             "view": torch.tensor([network.view_of(clip.language) for clip in clips]),
+            **draw_whole(examples, self.options.augmentation),
         }
 
     def loss(self, network: Recogniser, batch: Batch) -> torch.Tensor:
         """(B,) negative log likelihood a character."""
-        logits_BFC, frames_B = network(batch)
+        logits_BFC, frames_B = network(augmented(batch, batch.labels))
         text_BS, length_B, view_B = (batch.labels[name] for name in ("text", "length", "view"))
         loss_B = torch.zeros_like(logits_BFC[:, 0, 0])
         for number, view in enumerate(network.views):
@@ -205,7 +213,16 @@ class CtcSystem:
         return loss_B / length_B
 
     def outputs(self, network: Recogniser, batch: Batch) -> Sequence[Output]:
-        """`text` and `log_probability` (of the best path, a frame), (V,) each, one a view, a clip."""
+        """`text` and `log_probability` (of the best path, a frame), (V,) each, one a view, a clip; in noise too."""
+        found = self._read(network, batch)
+        for decibels in self.options.test_noise_db:
+            noisy = self._read(network, in_noise(batch, decibels))
+            found = [{**one, **{f"{name} {decibels:g} dB": array for name, array in other.items()}}
+                     for one, other in zip(found, noisy, strict=True)]  # fmt: skip
+        return found
+
+    def _read(self, network: Recogniser, batch: Batch) -> list[dict[str, np.ndarray]]:
+        """`text` and `log_probability` of each clip."""
         logits_KFC, frames_K = network(batch)
         found: list[list[tuple[str, float]]] = [[] for _ in frames_K]
         for view in network.views:
@@ -223,6 +240,9 @@ class CtcSystem:
         for language, test in tests.items():
             heard = [self._heard(network, *pair) for pair in zip(test.clips, test.outputs, strict=True)]
             scores += scores_of(language, heard, options.unit, options.names, network.words)
+            for noise in (f" {decibels:g} dB" for decibels in options.test_noise_db):
+                noisy = [self._heard(network, *pair, noise) for pair in zip(test.clips, test.outputs, strict=True)]
+                scores += scores_of(language, noisy, options.unit, options.names, network.words, f"noise{noise}")
             for one in heard:
                 for name, value in _row(one).items():
                     predictions.setdefault(name, []).append(value)
@@ -239,11 +259,11 @@ class CtcSystem:
             return greedy(log_FC)
         return beam_search(log_FC, view.vocabulary.symbols, options.beam, options.lm, options.lm_weight)
 
-    def _heard(self, network: Recogniser, clip: Clip, output: Output) -> Heard:
-        """What a test clip says and what the network wrote."""
-        number, texts = network.view_of(clip.language), np.atleast_1d(output["text"])
+    def _heard(self, network: Recogniser, clip: Clip, output: Output, noise: str = "") -> Heard:
+        """What a test clip says and what the network wrote; with `noise`, in it."""
+        number, texts = network.view_of(clip.language), np.atleast_1d(output["text" + noise])
         if number < 0:
-            number = int(output["log_probability"].argmax())
+            number = int(output["log_probability" + noise].argmax())
         vocabulary = network.views[number].vocabulary
         lacking = "".join(vocabulary.lacking([text_of(clip)]).elements()) if vocabulary.characters else ""
         return Heard(clip, vocabulary.reference(text_of(clip)), str(texts[number]), lacking)
