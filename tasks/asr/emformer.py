@@ -16,7 +16,8 @@ from grids.errors import require
 from tasks.asr.system import SCRATCH, CtcOptions, CtcSystem, Recogniser, ctc_loss
 from tasks.asr.transducer import Shape, Transducer
 from tasks.asr.vocabulary import View
-from tasks.base import Batch, Output
+from tasks.augment import augmented
+from tasks.base import Batch
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ class Emformer(CtcSystem):
 
     def loss(self, network: Any, batch: Batch) -> torch.Tensor:
         """(B,) negative log likelihood a character, of CTC and of RNN-T by their weights."""
-        encodings_BFE, mask_BF = network.encoder(batch.values, batch.lengths)
+        heard = augmented(batch, batch.labels)
+        encodings_BFE, mask_BF = network.encoder(heard.values, heard.lengths)
         weight, frames_B = self.options.ctc_weight, mask_BF.sum(1)
         loss_B = torch.zeros_like(encodings_BFE[:, 0, 0], dtype=torch.float32)
         if weight:
@@ -74,10 +76,10 @@ class Emformer(CtcSystem):
             loss_B = loss_B + (1 - weight) * found_B / length_B
         return loss_B
 
-    def outputs(self, network: Any, batch: Batch) -> Sequence[Output]:
-        """`text` (1,) and its `log_probability` (1,), 0, a clip; with CTC alone as in `CtcSystem.outputs`."""
+    def _read(self, network: Any, batch: Batch) -> list[dict[str, np.ndarray]]:
+        """`text` (1,) and its `log_probability` (1,), 0, of each clip; with CTC alone as in `CtcSystem`."""
         if self.options.ctc_weight == 1:
-            return super().outputs(network, batch)
+            return super()._read(network, batch)
         encodings_KFE, mask_KF = network.encoder(batch.values, batch.lengths)
         heard = [
             network.encoder.heard(network.encoder.first(), e[own])

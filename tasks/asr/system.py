@@ -17,7 +17,7 @@ A clip of a language that the mixture lacks is read by the view that is surest o
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -33,9 +33,10 @@ from tasks.asr.decoding import beam_search, greedy
 from tasks.asr.scoring import METRICS, Heard, Unit, errors, scores_of
 from tasks.asr.text import has_spaces, rules_sha, text_of
 from tasks.asr.vocabulary import Unknown, View, Vocabulary, check_alphabet, lacking_text
+from tasks.augment import Augmentation, augmented, draw_whole, in_noise, keyed_examples
 from tasks.base import Batch, Example, Output, Scored, Setup, Tests
 from tasks.data.clips import Clip, Needs
-from tasks.examples import linear_head, shuffled
+from tasks.examples import linear_head
 
 SCRATCH = Train(learning_rate=3e-3, weight_decay=1e-3, epochs=30, batch_size=8, warmup=0.1, schedule="linear")
 logger = logging.getLogger(__name__)
@@ -59,6 +60,8 @@ class CtcOptions:
         lm_weight: its weight.
         names: the file of a list of names for `wer_names`; without one, capitals tell.
         switched: clips in which the language changes are scored too, under the condition "then <language>".
+        augmentation: reverberation and noise that training clips get. No speeds: they would change what fits.
+        test_noise_db: signal-to-noise ratios at which the test clips are scored too, in white noise, as conditions.
         rules: the hash of the text rules, so that results of other rules are never mixed. Not to be set.
     """
 
@@ -74,6 +77,8 @@ class CtcOptions:
     lm_weight: float = 1.0
     names: str = ""
     switched: bool = False
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    test_noise_db: tuple[float, ...] = ()
     rules: str = field(default_factory=rules_sha)
 
     def __post_init__(self) -> None:
@@ -82,6 +87,7 @@ class CtcOptions:
             require(0 <= value <= 1, f"{name} in [options] is {value}; allowed: 0 to 1")
         for name in ("least_count", "beam"):
             require(getattr(self, name) >= 1, f"{name} in [options] is {getattr(self, name)}; allowed: >= 1")
+        require(not self.augmentation.speeds, "speeds in [augmentation] is given; allowed: noise and reverberation")
         require(not self.lm or self.beam > 1, f"lm in [options] is {self.lm!r}: it needs beam, e.g. beam = 50")
         require(self.rules == rules_sha(), f"rules in [options] is {self.rules!r}; this program has {rules_sha()!r}")
 
@@ -154,7 +160,11 @@ class CtcSystem:
         return Needs(sentence=True, switched=self.options.switched)
 
     def encoder(self, seed: int) -> Any:
-        """The encoder that training starts from."""
+        """The encoder that training starts from.
+
+        Raises:
+            NotImplementedError: a system says what it is.
+        """
         raise NotImplementedError
 
     def recogniser(self, symbols: Sequence[str], views: Sequence[View], seed: int) -> Recogniser:
@@ -195,25 +205,36 @@ class CtcSystem:
 
     def examples(self, network: Recogniser, clips: Sequence[Clip], seed: int, epoch: int) -> Sequence[Example]:
         """Every clip that can be learnt from, once."""
-        return shuffled([clip for clip in clips if (clip.language, clip.name) not in network.dropped], seed, epoch)
+        kept = [clip for clip in clips if (clip.language, clip.name) not in network.dropped]
+        return keyed_examples(kept, seed, epoch)
 
     def labels(self, network: Recogniser, examples: Sequence[Example]) -> Mapping[str, torch.Tensor]:
-        """`text` (B, S) rows of the view, padded; `length` (B,); `view` (B,) its number."""
+        """`text` (B, S) rows of the view, padded; `length` (B,); `view` (B,) its number; and what noise was drawn."""
         clips = [example.clips[0] for example in examples]
         rows = [torch.tensor(network.spelling(clip)) for clip in clips]
         return {
             "text": nn.utils.rnn.pad_sequence(rows, batch_first=True),
             "length": torch.tensor([len(row) for row in rows]),
             "view": torch.tensor([network.view_of(clip.language) for clip in clips]),
+            **draw_whole(examples, self.options.augmentation),
         }
 
     def loss(self, network: Recogniser, batch: Batch) -> torch.Tensor:
         """(B,) negative log likelihood a character."""
-        logits_BFC, frames_B = network(batch)
+        logits_BFC, frames_B = network(augmented(batch, batch.labels))
         return ctc_loss(network.views, logits_BFC, frames_B, batch.labels)
 
     def outputs(self, network: Recogniser, batch: Batch) -> Sequence[Output]:
-        """`text` and `log_probability` (of the best path, a frame), (V,) each, one a view, a clip."""
+        """`text` and `log_probability` (of the best path, a frame), (V,) each, one a view, a clip; in noise too."""
+        found = self._read(network, batch)
+        for decibels in self.options.test_noise_db:
+            noisy = self._read(network, in_noise(batch, decibels))
+            found = [{**one, **{f"{name} {decibels:g} dB": array for name, array in other.items()}}
+                     for one, other in zip(found, noisy, strict=True)]  # fmt: skip
+        return found
+
+    def _read(self, network: Recogniser, batch: Batch) -> list[dict[str, np.ndarray]]:
+        """`text` and `log_probability` of each clip."""
         logits_KFC, frames_K = network(batch)
         found: list[list[tuple[str, float]]] = [[] for _ in frames_K]
         for view in network.views:
@@ -230,9 +251,12 @@ class CtcSystem:
         predictions: dict[str, list[object]] = {}
         for language, test in tests.items():
             heard = [self._heard(network, *pair) for pair in zip(test.clips, test.outputs, strict=True)]
-            for condition in dict.fromkeys(one.clip.condition for one in heard):
-                own = [one for one in heard if one.clip.condition == condition]
-                scores += scores_of(language, own, options.unit, options.names, network.words, condition)
+            noises = ("", *(f" {decibels:g} dB" for decibels in options.test_noise_db))
+            for condition, noise in product(dict.fromkeys(clip.condition for clip in test.clips), noises):
+                own = [pair for pair in zip(test.clips, test.outputs, strict=True) if pair[0].condition == condition]
+                there = [self._heard(network, *pair, noise) for pair in own]
+                named = ", ".join(filter(None, (condition, noise and f"noise{noise}")))
+                scores += scores_of(language, there, options.unit, options.names, network.words, named)
             for one in heard:
                 for name, value in _row(one).items():
                     predictions.setdefault(name, []).append(value)
@@ -249,11 +273,11 @@ class CtcSystem:
             return greedy(log_FC)
         return beam_search(log_FC, view.vocabulary.symbols, options.beam, options.lm, options.lm_weight)
 
-    def _heard(self, network: Recogniser, clip: Clip, output: Output) -> Heard:
-        """What a test clip says and what the network wrote."""
-        number, texts = network.view_of(clip.language), np.atleast_1d(output["text"])
+    def _heard(self, network: Recogniser, clip: Clip, output: Output, noise: str = "") -> Heard:
+        """What a test clip says and what the network wrote; with `noise`, in it."""
+        number, texts = network.view_of(clip.language), np.atleast_1d(output["text" + noise])
         if number < 0:
-            number = int(output["log_probability"].argmax())
+            number = int(output["log_probability" + noise].argmax())
         vocabulary = network.views[number].vocabulary
         lacking = "".join(vocabulary.lacking([text_of(clip)]).elements()) if vocabulary.characters else ""
         return Heard(clip, vocabulary.reference(text_of(clip)), str(texts[number]), lacking)
