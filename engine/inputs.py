@@ -38,27 +38,30 @@ class Waves:
 
     def arrays(self, clips: Sequence[Clip]) -> list[np.ndarray]:
         """(T,) float32 in [-1, 1], 16 kHz, one a clip."""
-        opened = {code: open_language(self._corpus, code) for code in {clip.language for clip in clips}}
-        return [opened[clip.language].wave(clip).astype(np.float32) / INT16_SCALE for clip in clips]
+        return [np.concatenate([self._wave(part) for part in clip.parts]) for clip in clips]
+
+    def _wave(self, clip: Clip) -> np.ndarray:
+        """The wave of a clip of the store, (T,) float32."""
+        samples = open_language(self._corpus, clip.language).wave(clip)
+        return samples.astype(np.float32) / INT16_SCALE
 
 
 class CheckedWaves(Waves):
     """The same waves, each compared with its clip's hash: what is made of it is kept under that hash."""
 
-    def arrays(self, clips: Sequence[Clip]) -> list[np.ndarray]:
-        """(T,) float32 waves, as `Waves.arrays`.
+    def _wave(self, clip: Clip) -> np.ndarray:
+        """The wave of a clip of the store, (T,) float32.
 
         Raises:
             UserError: a clip's samples are not those that were prepared; names it.
         """
-        arrays = super().arrays(clips)
-        for clip, array in zip(clips, arrays, strict=True):
-            if samples_sha((array * INT16_SCALE).astype(np.int16)) != clip.sha:
-                raise UserError(
-                    f"the samples of the clip {clip.language}/{clip.name} are not those that were prepared: remove "
-                    f"{language_place(self._corpus, clip.language)} and prepare again"
-                )
-        return arrays
+        wave = super()._wave(clip)
+        if samples_sha((wave * INT16_SCALE).astype(np.int16)) != clip.sha:
+            raise UserError(
+                f"the samples of the clip {clip.language}/{clip.name} are not those that were prepared: remove "
+                f"{language_place(self._corpus, clip.language)} and prepare again"
+            )
+        return wave
 
 
 class FrozenOutputs:

@@ -12,7 +12,8 @@ from torch import nn
 from engine.job import Job
 from grids.files import replacing
 from grids.mixture import Trial
-from tasks.base import Scored, Tests
+from tasks.base import Scored, Task, Tests
+from tasks.data.cache import new_folder
 
 
 def keep_outputs(job: Job, trial: Trial, tests: Mapping[str, Tests], scored: Scored) -> None:
@@ -30,11 +31,14 @@ def keep_outputs(job: Job, trial: Trial, tests: Mapping[str, Tests], scored: Sco
             _add(job.store.kept_path("embeddings", trial, ".parquet"), pa.Table.from_pylist(rows))
 
 
-def keep_checkpoint(network: nn.Module, path: Path) -> None:
-    """Writes the network's weights as safetensors."""
+def keep_checkpoint(task: Task, network: nn.Module, path: Path) -> None:
+    """Writes the network's weights as safetensors and, beside them, the folder that a task with `save` makes of it."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     with replacing(path) as partial:
         save_file(weights, partial)
+    if save := getattr(task, "save", None):
+        with new_folder(path.with_suffix("")) as folder:
+            save(network, folder)
 
 
 def load_checkpoint(network: nn.Module, path: Path) -> bool:

@@ -30,7 +30,7 @@ from grids.errors import UserError
 from grids.grid import Resources
 from grids.mixture import Mixture, Trial
 from tasks.base import Setup, Task
-from tasks.data.blocks import draw_block, held_out
+from tasks.data.blocks import draw_block, held_out, switched
 from tasks.data.clips import Clip
 from tasks.data.store import open_language
 from tasks.examples import keyed
@@ -54,6 +54,11 @@ class TrialData:
     def training(self) -> tuple[Clip, ...]:
         """Every training clip once."""
         return tuple(dict.fromkeys(clip for stage in self.stages for clip in stage))
+
+    @property
+    def scored(self) -> tuple[Clip, ...]:
+        """Every dev and test clip."""
+        return tuple(clip for own in (*self.dev.values(), *self.tests.values()) for clip in own)
 
 
 class Clock:
@@ -103,7 +108,7 @@ def run_trial(
         data = trial_data(job, task, trial.mixture, trial.seed, pending.languages)
     with clock.phase("load"):
         _seed_everything(trial.seed, world)
-        network: Any = task.network(Setup(trial.mixture, data.training, trial.seed))
+        network: Any = task.network(Setup(trial.mixture, data.training, trial.seed, data.scored))
         checkpoint = job.store.kept_path("checkpoints", trial, ".safetensors")
         if pending.how == "checkpoint":
             load_checkpoint(network, checkpoint)
@@ -129,7 +134,7 @@ def run_trial(
     with clock.phase("keep"):
         keep_outputs(job, trial, tests, scored)
         if "checkpoints" in job.grid.keep and pending.how != "checkpoint":
-            keep_checkpoint(network, checkpoint)
+            keep_checkpoint(task, network, checkpoint)
     ran = Pass(
         languages=tuple(sorted({score.language for score in scored.scores})),
         seconds=clock.seconds,
@@ -169,6 +174,12 @@ def trial_data(job: Job, task: Task, mixture: Mixture, seed: int, languages: Seq
         for stage in mixture.stages
     )
     tests = {code: held_out(clips[code], task.needs, "test", grid.max_test_clips) for code in languages}
+    if task.needs.switched:
+        own = {code: test for code, test in tests.items() if code in mixture.languages}
+        tests |= {
+            code: (*test, *(clip for other in own if other != code for clip in switched(test, own[other])))
+            for code, test in own.items()
+        }
     validated = mixture.languages if job.train.select_by else ()
     dev = {code: held_out(clips[code], task.needs, "dev", job.train.select_clips) for code in validated}
     return TrialData(stages, tests, dev)
@@ -205,8 +216,7 @@ def _inputs(job: Job, task: Task, network: Any, device: torch.device) -> Inputs 
 
 def _prepare(inputs: FrozenOutputs, data: TrialData, world: World) -> None:
     """Computes what is missing before anything is trained, dealt out to the workers."""
-    scored = (*data.dev.values(), *data.tests.values())
-    clips = [*data.training, *(clip for own in scored for clip in own)]
+    clips = [*data.training, *data.scored]
     inputs.prepare(clips[world.rank :: world.size])
     if world.size > 1:
         distributed.barrier()

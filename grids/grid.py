@@ -100,12 +100,17 @@ class Data:
         min_seconds: shorter clips are dropped.
         max_seconds: longer clips are dropped.
         max_broken_share: a language with a larger share of unreadable or truncated clips is refused.
+        min_vote_margin: training clips whose votes for them exceed the votes against them by less are dropped; 0: none.
+        min_snr_db: training clips whose estimated signal-to-noise ratio (`tasks.data.audio.snr_db`) is lower are
+            dropped; 0: none. Test clips are the same under every rule of quality, so that scores can be compared.
     """
 
     max_train_clips: int = 20_000
     min_seconds: float = 0.5
     max_seconds: float = 30.0
     max_broken_share: float = 0.2
+    min_vote_margin: int = 0
+    min_snr_db: float = 0.0
 
     def __post_init__(self) -> None:
         require(self.max_train_clips >= 0, f"max_train_clips in [data] is {self.max_train_clips}; allowed: >= 0")
@@ -113,6 +118,8 @@ class Data:
         require(ordered, f"[data] needs 0 <= min_seconds < max_seconds, got {self.min_seconds} and {self.max_seconds}")
         share = self.max_broken_share
         require(0 <= share <= 1, f"max_broken_share in [data] is {share}; allowed: 0 to 1")
+        for name in ("min_vote_margin", "min_snr_db"):
+            require(getattr(self, name) >= 0, f"{name} in [data] is {getattr(self, name)}; allowed: >= 0")
 
 
 @dataclass(frozen=True)

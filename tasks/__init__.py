@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
 # Name in a grid file -> "module:class", imported when it is used, so that a command that only lists stays quick.
 TASKS = {
+    "asr/ctc": "tasks.asr.ctc:Ctc",
+    "asr/deepspeech": "tasks.asr.deepspeech:DeepSpeech",
+    "asr/emformer": "tasks.asr.emformer:Emformer",
+    "asr/jasper": "tasks.asr.quartznet:JasperSystem",
+    "asr/quartznet": "tasks.asr.quartznet:QuartzNetSystem",
     "gender": "tasks.gender:Gender",
     "lid": "tasks.lid:Language",
     "speaker/ecapa": "tasks.speaker.ecapa:Ecapa",

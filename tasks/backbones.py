@@ -96,6 +96,10 @@ class Encoder(nn.Module):
         mask_KF = torch.arange(result.last_hidden_state.shape[1], device=values_KT.device) < frames_K[:, None]
         return Frames((*result.hidden_states[:-1], result.last_hidden_state), mask_KF)
 
+    def frames(self, lengths_K: torch.Tensor) -> torch.Tensor:
+        """(K,) samples -> (K,) frames."""
+        return _frame_counts(lengths_K.clamp(min=self.shortest), self.kernels)
+
     @property
     def _first_norm(self) -> nn.Module | None:
         return getattr(self.model.feature_extractor.conv_layers[0], "layer_norm", None)

@@ -75,11 +75,19 @@ class Metric:
 
 @dataclass(frozen=True)
 class Setup:
-    """What a network may depend on, beside the task's options: the mixture, its clips, the seed."""
+    """What a network may depend on, beside the task's options: the mixture, its clips, the seed.
+
+    Attributes:
+        mixture: of the trial.
+        clips: every training clip.
+        seed: of the trial.
+        scored: dev and test clips, for a task to refuse what it cannot score. No weight may depend on them.
+    """
 
     mixture: Mixture
     clips: tuple[Clip, ...]
     seed: int
+    scored: tuple[Clip, ...] = ()
 
 
 @dataclass(frozen=True)

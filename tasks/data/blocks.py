@@ -6,11 +6,12 @@ are nested: block A is the first N samples, block B the next N, and their speake
 (corpora that know none) stands for its sentence: disjoint are then the sentences.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 
 from grids.errors import UserError
-from tasks.data.clips import GENDERS, Clip, Needs, Split
+from tasks.data.clips import GENDERS, Clip, Needs, Split, SwitchedClip
 from tasks.data.selection import rank
 
 ALL = ""
@@ -103,6 +104,18 @@ def held_out(clips: Sequence[Clip], needs: Needs, split: Split, max_clips: int) 
     place = {unit: number for number, unit in reversed(list(enumerate(in_turn)))}
     usable.sort(key=lambda clip: (place[_unit(clip)], rank(split, language, clip.name)))
     return tuple(usable[: max_clips or None])
+
+
+def switched(first: Sequence[Clip], second: Sequence[Clip]) -> tuple[SwitchedClip, ...]:
+    """Clips of one language followed by clips of another, each of them at most once, in the order of both."""
+    return tuple(
+        SwitchedClip(
+            one.language, f"{one.name} {other.name}", one.speaker, one.gender, f"{one.sentence} {other.sentence}",
+            one.split, one.offset, one.length + other.length,
+            hashlib.blake2b(f"{one.sha} {other.sha}".encode(), digest_size=16).hexdigest(), one, other,
+        )
+        for one, other in zip(first, second, strict=False)
+    )  # fmt: skip
 
 
 def _language(clips: Sequence[Clip]) -> str:

@@ -39,6 +39,41 @@ class Clip:
         """Duration in seconds."""
         return self.length / SAMPLE_RATE_HZ
 
+    @property
+    def parts(self) -> "tuple[Clip, ...]":
+        """The clips of the store that are heard one right after the other."""
+        return (self,)
+
+    @property
+    def condition(self) -> str:
+        """What differs from a clip of the test set: `tasks.base.Score.condition` of what it is scored with."""
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchedClip(Clip):
+    """A clip of one language and, right after it, one of another: a test clip in which the language changes.
+
+    Language, speaker and gender are those of the first; sentence, length and sha stand for both.
+
+    Attributes:
+        first: where it begins.
+        second: where it goes on.
+    """
+
+    first: Clip
+    second: Clip
+
+    @property
+    def parts(self) -> tuple[Clip, ...]:
+        """Both."""
+        return self.first, self.second
+
+    @property
+    def condition(self) -> str:
+        """`then` and the second language."""
+        return f"then {self.second.language}"
+
 
 @dataclass(frozen=True)
 class Needs:
@@ -53,6 +88,7 @@ class Needs:
         speaker: clips need a speaker.
         languages: fewest languages of a mixture.
         cohort: scoring needs what the network makes of its training clips too.
+        switched: the test set of each language of a mixture is followed by `SwitchedClip`s to each other one.
     """
 
     audio: bool = True
@@ -62,3 +98,4 @@ class Needs:
     speaker: bool = False
     languages: int = 0
     cohort: bool = False
+    switched: bool = False

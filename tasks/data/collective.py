@@ -18,8 +18,9 @@ RESULTS = 100  # of one search; a release of one language is one
 
 
 def missing(release: Path, languages: Sequence[str]) -> list[str]:
-    """The languages that the folder of a release lacks."""
-    return [code for code in languages if not (release / code).is_dir()]
+    """The languages that the folder of a release lacks; of an accent ("en@Scottish English"), its language."""
+    lacking = [code.partition("@")[0] for code in languages if not (release / code).is_dir()]
+    return [code for code in dict.fromkeys(lacking) if not (release / code).is_dir()]
 
 
 def fetch(release: Path, language: str) -> None:

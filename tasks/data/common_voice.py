@@ -23,6 +23,8 @@ from tasks.data.clips import Split
 SPLITS: tuple[Split, ...] = get_args(Split)
 DURATIONS = "clip_durations.tsv"
 MILLISECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]*)?")
+VOTES = re.compile(r"[0-9]{1,9}")
+BETWEEN_ACCENTS = re.compile(r"[|,](?![^(]*\))")  # names of accents have commas in parentheses
 GENDER_VALUES = {"female": "female", "female_feminine": "female", "male": "male", "male_masculine": "male"}
 
 
@@ -33,6 +35,7 @@ class Row:
     Attributes:
         name: the file in `clips/`.
         seconds: the listed duration; None if it is not listed or not read (`with_seconds`).
+        vote_margin: votes for the clip less votes against it.
     """
 
     name: str
@@ -44,6 +47,17 @@ class Row:
     variant: str
     age: str
     seconds: float | None = None
+    vote_margin: int = 0
+
+    @property
+    def units(self) -> frozenset[str]:
+        """What may stand after "@" for this clip, in small letters: the first accent its speaker names, its variant.
+
+        An accent also goes by what stands before its parenthesis: "India and South Asia (India, Pakistan, Sri Lanka)".
+        """
+        accent = BETWEEN_ACCENTS.split(self.accents)[0]
+        names = (accent, accent.partition("(")[0], self.variant)
+        return frozenset(name.strip().casefold() for name in names) - {""}
 
 
 @dataclass(frozen=True)
@@ -77,15 +91,27 @@ def languages(release: Path) -> tuple[str, ...]:
     return tuple(sorted(child.name for child in release.iterdir() if child.is_dir() and _is_language(child)))
 
 
+def split_code(release: Path, language: str) -> tuple[str, str]:
+    """The folder's name and the accent that a code stands for: "en@Scottish English" is a part of the folder "en".
+
+    A folder whose own name has an "@" is a language like any other.
+    """
+    if language in languages(release):
+        return language, ""
+    code, _, accent = language.partition("@")
+    return code, accent.strip()
+
+
 def language_folder(release: Path, language: str) -> Path:
-    """The folder of a language that is complete enough to be read.
+    """The folder of a language, or of the language of an accent, that is complete enough to be read.
 
     Raises:
         UserError: unknown code, or a split file or `clips/` is missing.
     """
-    if language not in (known := languages(release)):
-        raise unknown(f"language of {release.name}", language, known)
-    folder = release / language
+    code, _ = split_code(release, language)
+    if code not in (known := languages(release)):
+        raise unknown(f"language of {release.name}", code, known)
+    folder = release / code
     missing = [f"{split}.tsv" for split in SPLITS if not (folder / f"{split}.tsv").is_file()]
     if not (folder / "clips").is_dir():
         missing.append("clips/")
@@ -95,7 +121,7 @@ def language_folder(release: Path, language: str) -> Path:
 
 
 def read_language(release: Path, language: str) -> Listing:
-    """Everything that a language's split files list, in the order of the files.
+    """Everything that a language's split files list, in the order of the files; of an accent, its language's.
 
     Raises:
         UserError: as `language_folder`; or a file can't be read, is not UTF-8, or has no column `path` or one twice.
@@ -234,4 +260,10 @@ def _row(split: Split, values: Mapping[str, str]) -> Row:
         accents=values.get("accents", values.get("accent", "")),
         variant=values.get("variant", ""),
         age=values.get("age", ""),
+        vote_margin=_votes(values.get("up_votes", "")) - _votes(values.get("down_votes", "")),
     )
+
+
+def _votes(text: str) -> int:
+    """A number of votes; 0 where the release gives none."""
+    return int(text) if VOTES.fullmatch(text) else 0

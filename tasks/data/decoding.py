@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from grids.grid import Data
-from tasks.data.audio import DecodeError, decode, samples_sha
+from tasks.data.audio import DecodeError, decode, samples_sha, snr_db
 from tasks.data.clips import SAMPLE_RATE_HZ
 from tasks.data.common_voice import Row
 from tasks.data.report import BROKEN, NOT_LOOKED_AT, Drop, Reason
@@ -70,7 +70,8 @@ def _decode_row(row: Row, clips_folder: Path, rules: Data) -> Decoded | Drop:
         return Drop(row.name, row.split, error.reason, str(error), file_bytes(path))
     if reason := _verdict(wave, row, rules):
         size = file_bytes(path) if reason in BROKEN else NOT_LOOKED_AT
-        return Drop(row.name, row.split, reason, _found(wave, row, rules), size)
+        found = f"{snr_db(wave):.1f} dB" if reason == "too noisy" else _found(wave, row, rules)
+        return Drop(row.name, row.split, reason, found, size)
     return Decoded(row, wave, samples_sha(wave))
 
 
@@ -84,7 +85,10 @@ def _verdict(wave: npt.NDArray[np.int16], row: Row, rules: Data) -> Reason | Non
         return "truncated"
     if seconds < rules.min_seconds:
         return "too short"
-    return None if wave.any() else "silent"
+    if not wave.any():
+        return "silent"
+    judged = rules.min_snr_db and row.split == "train"
+    return "too noisy" if judged and snr_db(wave) < rules.min_snr_db else None
 
 
 def _found(wave: npt.NDArray[np.int16], row: Row, rules: Data) -> str:

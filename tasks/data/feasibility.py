@@ -51,13 +51,14 @@ def feasibility(
 def _language(release: Path, language: str, needs: Needs, clips_per_speaker: int, rules: Data) -> Feasibility:
     """What one language can give."""
     try:
-        listing = common_voice.read_language(release, language)
+        code, accent = common_voice.split_code(release, language)
+        listing = common_voice.read_language(release, code)
+        selection = select(listing, common_voice.visitors(release, code), rules, accent)
     except UserError as error:
         return Feasibility(language, problem=str(error))
-    selection = select(listing, common_voice.visitors(release, language), rules.max_train_clips)
     clips = [
         Clip(language, row.name, row.speaker, row.gender, row.sentence, row.split, 0, _samples(row.seconds), "")
-        for row in common_voice.with_seconds(release, language, selection.rows)
+        for row in common_voice.with_seconds(release, code, selection.rows)
         if row.seconds is None or rules.min_seconds <= row.seconds <= rules.max_seconds
     ]
     return Feasibility(

@@ -84,7 +84,8 @@ def open_corpus(corpus: str, languages: Sequence[str], progress: Progress | None
 
     tell = (lambda done, total: progress(SYNTHETIC, done, total)) if progress else None
     with explained("the synthetic corpus", cache_folder()):
-        return synthetic.ensure(languages, cache_folder() / SYNTHETIC, tell)
+        codes = tuple(dict.fromkeys(language.partition("@")[0] for language in languages))
+        return synthetic.ensure(codes, cache_folder() / SYNTHETIC, tell)
 
 
 def prepared_folder(release: Path, rules: Data) -> Path:
@@ -96,19 +97,20 @@ def prepared_folder(release: Path, rules: Data) -> Path:
 def _prepare_language(release: Path, language: str, rules: Data, folder: Path, progress: Progress | None) -> None:
     """Makes one language unless it is there and fresh."""
     place = language_place(folder, language)
-    source = release / language
-    visitors = common_voice.visitors(release, language)
-    tables = common_voice.source_files(release, language)
+    code, accent = common_voice.split_code(release, language)
+    source = release / code
+    visitors = common_voice.visitors(release, code)
+    tables = common_voice.source_files(release, code)
     fingerprint = short_hash(json.dumps([RECIPE, asdict(rules), tables, sorted(visitors)]))
     if _is_fresh(place, fingerprint, source):
         return
-    selection = select(common_voice.read_language(release, language), visitors, rules.max_train_clips)
-    selection = replace(selection, rows=common_voice.with_seconds(release, language, selection.rows))
+    selection = select(common_voice.read_language(release, code), visitors, rules, accent)
+    selection = replace(selection, rows=common_voice.with_seconds(release, code, selection.rows))
     with explained(f"language {language!r}", folder), lock(folder / f".{place.name}.lock"):
         if _is_fresh(place, fingerprint, source):  # somebody else made it while we waited
             return
         with new_folder(place) as temporary:
-            report = _build(temporary, source, selection, fingerprint, rules, progress)
+            report = _build(temporary, language, source, selection, fingerprint, rules, progress)
             _check(report, rules, refused_report(folder, language))
         open_language.cache_clear()
 
@@ -122,7 +124,7 @@ def _is_fresh(place: Path, fingerprint: str, source: Path) -> bool:
         return False
     try:
         kept = read(place / REPORT)
-        read_sha(place.parent, source.name)
+        read_sha(place.parent, kept.language)
     except UserError:  # damaged
         return False
     looked_at = [drop for drop in kept.dropped if drop.bytes != NOT_LOOKED_AT]
@@ -131,7 +133,13 @@ def _is_fresh(place: Path, fingerprint: str, source: Path) -> bool:
 
 
 def _build(
-    temporary: Path, source: Path, selection: Selection, fingerprint: str, rules: Data, progress: Progress | None
+    temporary: Path,
+    language: str,
+    source: Path,
+    selection: Selection,
+    fingerprint: str,
+    rules: Data,
+    progress: Progress | None,
 ) -> LanguageReport:
     """Decodes the selected rows into `temporary` and writes manifest and report beside the samples."""
     clips: list[Clip] = []
@@ -142,7 +150,7 @@ def _build(
     with (temporary / AUDIO).open("wb") as file:
         for done, result in enumerate(decode_rows(selection.rows, source / "clips", rules), start=1):
             if progress:
-                progress(source.name, done, total)
+                progress(language, done, total)
             if isinstance(result, Drop):
                 dropped.append(result)
                 continue
@@ -153,25 +161,25 @@ def _build(
             seen[result.sha] = row.name
             file.write(result.wave.data)
             clip = (row.name, row.speaker, row.gender, row.sentence, row.split, offset, length, result.sha)
-            clips.append(Clip(source.name, *clip))
+            clips.append(Clip(language, *clip))
             rows.append(row)
             offset += length
     if clips:
         write_manifest(temporary / MANIFEST, clips, rows)
-    report = _report(source, fingerprint, selection, clips, dropped)
+    report = _report(language, source, fingerprint, selection, clips, dropped)
     report.write(temporary / REPORT)
     return report
 
 
 def _report(
-    source: Path, fingerprint: str, selection: Selection, clips: Sequence[Clip], dropped: Sequence[Drop]
+    language: str, source: Path, fingerprint: str, selection: Selection, clips: Sequence[Clip], dropped: Sequence[Drop]
 ) -> LanguageReport:
     """Counts what a language's folder lists and what was kept of it."""
     kept = Counter(clip.split for clip in clips)
     listed = kept + Counter(drop.split for drop in dropped) + Counter(train=selection.beyond_cap)
     people = {(clip.split, clip.gender or "unknown", clip.speaker) for clip in clips}
     return LanguageReport(
-        language=source.name,
+        language=language,
         release=str(source.parent),
         fingerprint=fingerprint,
         listed={split: listed[split] for split in SPLITS},

@@ -22,6 +22,8 @@ Reason = Literal[
     "too long",
     "duplicate path",
     "duplicate samples",
+    "too few votes",
+    "too noisy",
     "speaker in another split",
     "speaker at home in another language",
 ]

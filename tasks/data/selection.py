@@ -1,13 +1,17 @@
 """Which of a language's listed clips are decoded: pure functions of the listing, before any audio is opened."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from grids.errors import UserError, nearest
+from grids.grid import Data
 from tasks.data.common_voice import Listing, Row
 from tasks.data.report import Drop, Reason
 
 MAX_CAPPED_SPEAKER_CLIPS = 64
+SHOWN_ACCENTS = 10
 SPLIT_RANK = {"test": 0, "dev": 1, "train": 2}
 
 
@@ -33,13 +37,17 @@ def rank(*parts: str) -> bytes:
     return hashlib.blake2b("\x1f".join(parts).encode("utf-8", "surrogateescape"), digest_size=16).digest()
 
 
-def select(listing: Listing, visitors: frozenset[str], max_train_clips: int) -> Selection:
+def select(listing: Listing, visitors: frozenset[str], rules: Data, accent: str = "") -> Selection:
     """Drops what the listing alone rules out, settles genders and caps the train clips.
 
     Args:
         listing: what the release lists of one language.
         visitors: client_ids at home in another language.
-        max_train_clips: largest number of train rows; 0: all. See `_cap`.
+        rules: which clips count. For the cap see `_cap`.
+        accent: of `Row.units`; rows of other accents are no part of the selection. "": all of them.
+
+    Raises:
+        UserError: no row has the accent.
     """
     dropped = [
         Drop(line, split, "malformed row", "wrong number of fields, or no path") for line, split in listing.malformed
@@ -52,11 +60,37 @@ def select(listing: Listing, visitors: frozenset[str], max_train_clips: int) -> 
         rows = _keep(rows, dropped, taken, "speaker in another split", freed)
     both = _speakers(rows, "female") & _speakers(rows, "male")
     rows = [replace(row, gender="") if row.speaker in both else row for row in rows]
+    if rules.min_vote_margin:
+        rows = _without_doubted(rows, dropped, rules.min_vote_margin)
+    if accent:
+        own = _of_accent(listing.rows, accent)
+        rows, dropped = [row for row in rows if row.name in own], [drop for drop in dropped if drop.name in own]
     rows.sort(key=lambda row: (SPLIT_RANK[row.split], *_order(row)))
     train = [row for row in rows if row.split == "train"]
-    capped = _cap(train, max_train_clips) if max_train_clips else train
+    capped = _cap(train, rules.max_train_clips) if rules.max_train_clips else train
     held_out = [row for row in rows if row.split != "train"]
     return Selection((*held_out, *capped), tuple(dropped), len(train) - len(capped), tuple(sorted(both)))
+
+
+def _of_accent(rows: Sequence[Row], accent: str) -> frozenset[str]:
+    """The names of the rows of an accent or variant.
+
+    Raises:
+        UserError: there are none.
+    """
+    own = frozenset(row.name for row in rows if accent.casefold() in row.units)
+    if not own:
+        listed = Counter(unit for row in rows for unit in row.units)
+        most = ", ".join(repr(unit) for unit, _ in listed.most_common(SHOWN_ACCENTS)) or "none is listed"
+        raise UserError(f"no clip of the accent or variant {accent!r}{nearest(accent, listed)}; most have: {most}")
+    return own
+
+
+def _without_doubted(rows: Sequence[Row], dropped: list[Drop], margin: int) -> list[Row]:
+    """The rows without train clips of a smaller margin of votes, which are listed as dropped."""
+    doubted = {row.name: row for row in rows if row.split == "train" and row.vote_margin < margin}
+    dropped += [Drop(name, row.split, "too few votes", str(row.vote_margin)) for name, row in doubted.items()]
+    return [row for row in rows if row.name not in doubted]
 
 
 def _without_repeats(rows: Iterable[Row], dropped: list[Drop]) -> list[Row]:

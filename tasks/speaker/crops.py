@@ -5,7 +5,6 @@ CPU, in the thread that puts batches together (`draw`); the device does the arit
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,41 +12,10 @@ import torch
 from torchaudio.functional import add_noise, fftconvolve, resample
 
 from grids.errors import UserError
+from tasks.augment import PERCENT, Augmentation, between, impulse, noise
 from tasks.base import Batch, Example
 from tasks.data.clips import SAMPLE_RATE_HZ, Clip
 from tasks.examples import keyed, shuffled
-
-PERCENT = 100  # a speed is a whole number of hundredths, so that resampling is exact
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """What is done to training crops; an empty list leaves it out.
-
-    Attributes:
-        noise_db: lowest and highest signal-to-noise ratio of added noise, its spectrum anything from white to brown.
-        reverberation_seconds: shortest and longest reverberation time (60 dB) of a synthetic room impulse.
-        speeds: factors that a clip may be played at, each as likely, e.g. [0.9, 1.0, 1.1]; the speaker stays the same.
-    """
-
-    noise_db: tuple[float, ...] = ()
-    reverberation_seconds: tuple[float, ...] = ()
-    speeds: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        for name in ("noise_db", "reverberation_seconds"):
-            values = getattr(self, name)
-            if values and (len(values) != 2 or values[0] > values[1]):
-                raise UserError(f"{name} in [augmentation] is {list(values)}; allowed: [lowest, highest], or []")
-        if any(seconds <= 0 or seconds > 5 for seconds in self.reverberation_seconds):
-            raise UserError(f"reverberation_seconds is {list(self.reverberation_seconds)}; allowed: above 0, at most 5")
-        if any(not 0.5 <= speed <= 2 or abs(speed * PERCENT - round(speed * PERCENT)) > 1e-6 for speed in self.speeds):
-            raise UserError(f"speeds in [augmentation] is {list(self.speeds)}; allowed: 0.5 to 2 in steps of 0.01")
-
-    @property
-    def percents(self) -> tuple[int, ...]:
-        """The speeds in hundredths; (100,) if none is asked for."""
-        return tuple(round(speed * PERCENT) for speed in self.speeds) or (PERCENT,)
 
 
 def crop_examples(clips: Sequence[Clip], seed: int, epoch: int) -> list[Example]:
@@ -81,41 +49,16 @@ def _draw_one(clip: Clip, key: int, size: int, augmentation: Augmentation) -> di
     room = max(clip.length - _span(size, percent), 0)
     drawn: dict[str, Any] = {"start": np.int64(place * (room + 1)), "percent": np.int64(percent)}
     if augmentation.noise_db:
-        drawn["noise"] = _noise(random, size)
-        drawn["noise_db"] = np.float32(_between(random, augmentation.noise_db))
+        drawn["noise"] = noise(random, size)
+        drawn["noise_db"] = np.float32(between(random, augmentation.noise_db))
     if augmentation.reverberation_seconds:
-        drawn["impulse"] = _impulse(random, augmentation.reverberation_seconds)
+        drawn["impulse"] = impulse(random, augmentation.reverberation_seconds)
     return drawn
-
-
-def _between(random: np.random.Generator, ends: tuple[float, ...]) -> float:
-    """A number between two."""
-    return float(ends[0] + (ends[1] - ends[0]) * random.random())
 
 
 def _span(size: int, percent: int) -> int:
     """Samples that, played at a speed in hundredths, give `size`."""
     return -(-size * percent // PERCENT)
-
-
-def _noise(random: np.random.Generator, size: int) -> np.ndarray:
-    """(size,) float32 noise whose power falls with frequency, as f^0 (white) to f^-2 (brown)."""
-    spectrum = np.fft.rfft(random.standard_normal(size))
-    spectrum *= np.maximum(np.arange(len(spectrum)), 1) ** -random.random()
-    return np.fft.irfft(spectrum, size).astype(np.float32)
-
-
-def _impulse(random: np.random.Generator, seconds: tuple[float, ...]) -> np.ndarray:
-    """(R,) float32: the direct sound, then noise that falls by 60 dB within the time drawn, with as much energy.
-
-    Source: J. D. Polack's model of late reverberation, Gaussian noise with an exponential envelope (1988).
-    """
-    time = np.arange(round(seconds[1] * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
-    tail = random.standard_normal(len(time)) * 10 ** (-3 * time / _between(random, seconds))
-    tail[0] = 0
-    impulse = tail / np.linalg.norm(tail)
-    impulse[0] = 1
-    return impulse.astype(np.float32)
 
 
 def cropped(batch: Batch, size: int, augmentation: Augmentation) -> Batch:

@@ -22,11 +22,12 @@ from torch.nn import functional
 from grids.errors import UserError
 from grids.files import expanded
 from grids.grid import NO_BACKBONE, Train
+from tasks.augment import Augmentation
 from tasks.backbones import fingerprint
 from tasks.base import Batch, Example, Setup
 from tasks.data.clips import Clip
 from tasks.examples import keyed, linear_head
-from tasks.speaker.crops import Augmentation, crop_examples, crop_size, cropped, draw
+from tasks.speaker.crops import crop_examples, crop_size, cropped, draw
 from tasks.speaker.features import BANDS, Features, Kind
 from tasks.speaker.system import SpeakerSystem, speaker_rows, speakers_of
 from tasks.speaker.verification import CosineOptions

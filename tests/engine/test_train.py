@@ -4,11 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
 from transformers import HubertConfig, HubertModel
 
+from engine.inputs import Waves
 from engine.job import Job, make_job, settle
 from engine.plan import Pending, make_plan
 from engine.train import run_trial, trial_data
@@ -61,6 +63,33 @@ def test_budgets_match_and_speakers_are_disjoint(corpus: Path, tmp_path: Path) -
         assert genders.count("female") == genders.count("male")
         held_out = {clip.speaker for test in data.tests.values() for clip in test}
         assert not held_out & {clip.speaker for clip in data.training}
+
+
+class Switching(Gender):
+    """A task that asks for clips of two languages."""
+
+    needs = replace(Gender.needs, switched=True)
+
+
+def test_clips_of_two_languages_follow_the_test_set_where_a_task_asks_for_them(corpus: Path, tmp_path: Path) -> None:
+    job = make(corpus, tmp_path, evaluate="all")
+    pair = next(trial for trial in job.grid.trials() if trial.mixture.text(4) == "ca+no")
+    task = Switching(Gender.Options(), job.grid.model)
+    plain = trial_data(job, job.task, pair.mixture, pair.seed, CODES).tests
+    tests = trial_data(job, task, pair.mixture, pair.seed, CODES).tests
+    assert tests["zh-CN"] == plain["zh-CN"], "the mixture has two languages, and a change is between them"
+    for first, second in (("ca", "no"), ("no", "ca")):
+        own, switched = tests[first][: len(plain[first])], tests[first][len(plain[first]) :]
+        assert own == plain[first]
+        assert {clip.condition for clip in own} == {""}
+        assert {clip.condition for clip in switched} == {f"then {second}"}
+        assert [clip.parts for clip in switched] == list(zip(plain[first], plain[second], strict=True))
+        assert len({clip.sha for clip in (*own, *switched)}) == 2 * len(own)
+        one = switched[0]
+        assert job.corpus is not None
+        whole, *parts = Waves(job.corpus).arrays([one, *one.parts])
+        assert len(whole) == one.length
+        assert np.array_equal(whole, np.concatenate(parts))
 
 
 def test_a_seed_draws_the_same_block_in_every_mixture_and_fixed_blocks_ignore_it(corpus: Path, tmp_path: Path) -> None:

@@ -15,13 +15,38 @@ from engine.learner import Learner
 from grids.grid import Model, Train
 from grids.mixture import Mixture
 from tasks import TASKS, task_class
+from tasks.asr.text import text_of
+from tasks.asr.transducer import Shape
 from tasks.base import Output, Setup, Task, Tests
 from tasks.data.clips import GENDERS, Clip
 from tests.tasks.toys import TOYS
 from tests.tasks.waves import WORDS, MadeWaves, make_clips
 
-MODELS = {"speaker/speech_llm": "tiny-llm", "speaker/ecapa": "none", "speaker/siamese": "none"}  # of the others: "tiny"
+SCRATCH = ("asr/deepspeech", "asr/emformer", "asr/jasper", "asr/quartznet")
+MODELS = {  # of the others: "tiny"
+    "speaker/speech_llm": "tiny-llm",
+    **dict.fromkeys(("speaker/ecapa", "speaker/siamese", *SCRATCH), "none"),
+}
 OPTIONS: dict[str, dict[str, Any]] = {
+    "asr/deepspeech": {"channels": (4, 4), "layers": 1, "units": 32},
+    "asr/emformer": {
+        "shape": Shape(
+            segment=8,
+            right=4,
+            reduction=2,
+            width=32,
+            heads=2,
+            hidden=32,
+            layers=2,
+            encoding=32,
+            dropout=0.0,
+            embedding=16,
+            predictor_layers=1,
+            predictor_dropout=0.0,
+        ),
+    },
+    "asr/jasper": {"blocks": 5, "repeats": 1, "scale": 1 / 16},
+    "asr/quartznet": {"blocks": 5, "repeats": 1, "scale": 1 / 8},
     "speaker/ecapa": {"channels": 32, "aggregated": 64, "embedding": 32, "crop_seconds": 0.25},
     "speaker/siamese": {"channels": 32},
 }
@@ -29,7 +54,9 @@ NAMES = [*TASKS, *TOYS]
 CPU = torch.device("cpu")
 # Settings in which eight clips are learnt by heart; a task that is not named learns with its own.
 FAST = {
+    "asr/ctc": Train(learning_rate=3e-3, epochs=60, batch_size=4, warmup=0.1),
     "gender": Train(learning_rate=3e-3, epochs=25, batch_size=4),
+    **dict.fromkeys(SCRATCH, Train(learning_rate=3e-3, epochs=40, batch_size=4)),
     "lid": Train(learning_rate=3e-3, epochs=25, batch_size=4),
     "speaker/ecapa": Train(learning_rate=3e-3, epochs=25, batch_size=4),
     "speaker/mhubert": Train(learning_rate=3e-3, epochs=25, batch_size=4),
@@ -41,9 +68,9 @@ NOTHING_TO_TRAIN = {"speaker/untrained", "toy", "toy retrieval"}
 UNTRAINED = Setup(Mixture(), (), 0)
 
 
-def make(name: str) -> Task:
+def make(name: str, **options: Any) -> Task:
     cls: Any = TOYS[name] if name in TOYS else task_class(name)
-    return cls(cls.Options(**OPTIONS.get(name, {})), Model(backbone=MODELS.get(name, "tiny")))
+    return cls(cls.Options(**OPTIONS.get(name, {}), **options), Model(backbone=MODELS.get(name, "tiny")))
 
 
 def learner(name: str, clips: tuple[Clip, ...], seed: int = 1, batch_seconds: float = 4.0) -> Learner:
@@ -172,12 +199,13 @@ def perfect(name: str, clip: Clip, speakers: list[str]) -> Output:
         "gender": {"embedding": np.zeros(2), "probability": np.eye(2)[GENDERS.index(clip.gender)]},
         "lid": {"probability": np.eye(2)[CODES.index(clip.language)], "languages": np.array(CODES)},
         "speaker": {"embedding": np.eye(len(speakers))[speakers.index(clip.speaker)]},
+        "asr": {"text": np.array([text_of(clip)]), "log_probability": np.zeros(1)},
         "toy CTC": {"text": np.array(clip.sentence)},
         "toy sequence to sequence": {"text": np.array(clip.sentence)},
         "toy pairs": {"embedding": np.eye(len(speakers))[speakers.index(clip.speaker)]},
         "toy frozen encoder": {"male": np.array(int(clip.gender == "male"))},
         "toy retrieval": {"embedding": np.eye(4)[WORDS.index(clip.sentence)]},
-    }["speaker" if name.startswith("speaker/") else name]
+    }[name.partition("/")[0]]
 
 
 # Primary score of outputs that know nothing: (expected value, tolerance). 600 clips of 30 speakers, 2 genders.
@@ -213,18 +241,19 @@ def test_outputs_that_know_nothing_score_at_chance(name: str) -> None:
         assert score.value == pytest.approx(expected, abs=tolerance)
 
 
-@pytest.mark.parametrize("name", ["gender", "lid", "speaker/ecapa", "speaker/mhubert", "toy CTC"])
+@pytest.mark.parametrize("name", ["asr/ctc", "gender", "lid", "speaker/ecapa", "speaker/mhubert", "toy CTC"])
 def test_a_class_starts_from_the_same_row_in_every_mixture(name: str, clips: tuple[Clip, ...]) -> None:
     task = make(name)
     few = task.network(Setup(Mixture(), clips, 3))
     many = task.network(Setup(Mixture(), clips + make_clips("fy-NL", "train"), 3))
-    names = {"gender": lambda n: n.names, "lid": lambda n: n.names, "toy CTC": lambda n: n.symbols}
+    names = {"gender": lambda n: n.names, "lid": lambda n: n.names, "toy CTC": lambda n: n.symbols,
+             "asr/ctc": lambda n: n.symbols}  # fmt: skip
     rows, more = (names.get(name, lambda n: n.speakers)(network) for network in (few, many))
     for number, label in enumerate(rows):
         assert torch.equal(few.head.weight[number], many.head.weight[list(more).index(label)])
 
 
-@pytest.mark.parametrize("name", ["gender", "speaker/mhubert", "toy CTC"])
+@pytest.mark.parametrize("name", ["asr/ctc", "gender", "speaker/mhubert", "toy CTC"])
 def test_another_seed_starts_from_another_head(name: str, clips: tuple[Clip, ...]) -> None:
     one, again, other = (make(name).network(Setup(Mixture(), clips, seed)).head.weight for seed in (3, 3, 4))
     assert torch.equal(one, again)

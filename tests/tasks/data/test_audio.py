@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tasks.data.audio import DecodeError, decode
+from tasks.data.audio import DecodeError, decode, snr_db
 from tests.tasks.data.hostile import pitch_hz, write_tone
 
 
@@ -72,3 +72,17 @@ def test_samples_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.array([0.0, np.nan]), 16_000, subtype="FLOAT")
     with pytest.raises(DecodeError, match="no numbers"):
         decode(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize("planted_db", [5, 15, 25])
+def test_the_estimated_signal_to_noise_ratio_is_the_planted_one_where_speech_pauses(planted_db: int) -> None:
+    random = np.random.default_rng(0)
+    speech = np.sin(np.arange(32_000) * 0.3) * np.repeat([1.0, 0.0] * 4, 4000) * 2**0.5
+    wave = 2000 * (speech + random.normal(0, 10 ** (-planted_db / 20), speech.size))
+    assert snr_db(wave.astype(np.int16)) == pytest.approx(planted_db, abs=1.5)
+
+
+def test_digital_silence_between_words_is_no_infinite_ratio() -> None:
+    wave = np.zeros(16_000, np.int16)
+    wave[4000:8000] = 1000
+    assert snr_db(wave) == pytest.approx(60, abs=0.1)

@@ -48,7 +48,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Client:
 
 def test_a_language_is_unpacked_into_its_release(client: Client, tmp_path: Path) -> None:
     release = tmp_path / "data" / NAME
-    assert missing(release, ["no"]) == ["no"]
+    assert missing(release, ["no"]) == missing(release, ["no@west", "no@east"]) == ["no"]
     fetch(release, "no")
     assert missing(release, ["no"]) == []
     assert (release / "no" / "train.tsv").is_file()

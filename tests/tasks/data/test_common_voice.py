@@ -47,6 +47,14 @@ def test_listed_durations_are_seconds(release: Path) -> None:
     assert [row.seconds for row in common_voice.read_language(release, "zh-CN").rows] == [None] * 3
 
 
+def test_votes_for_and_against_make_a_margin_and_what_is_no_number_counts_nothing(tmp_path: Path) -> None:
+    folder = write_language(tmp_path, "ca", [Listed("a.mp3"), Listed("b.mp3"), Listed("c.mp3")])
+    columns = "path\tsentence\tup_votes\tdown_votes"
+    lines = ("a.mp3\tx\t5\t2", "b.mp3\tx\t2\t", "c.mp3\tx\tmany\t1")
+    (folder / "train.tsv").write_text("\n".join([columns, *lines, ""]), encoding="utf-8")
+    assert [row.vote_margin for row in common_voice.read_language(tmp_path, "ca").rows] == [3, 2, -1]
+
+
 def test_windows_line_ends_and_a_byte_order_mark_are_not_text(tmp_path: Path) -> None:
     folder = write_language(tmp_path, "ca", [Listed("a.mp3", accent="x")], columns=["path", "sentence", "accent"])
     text = (folder / "train.tsv").read_text(encoding="utf-8")

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 
 from grids.errors import UserError
 from grids.grid import Data
@@ -333,6 +334,41 @@ def test_hostile_codes_get_safe_folder_names_of_their_own(tmp_path: Path, cache:
     write_language(tmp_path / "release", "en@Scottish English", speakers("e", 2, "female"))
     corpus = prepare(str(tmp_path / "release"), ["en@Scottish English"], Data())
     assert len(open_language(corpus.folder, "en@Scottish English").clips) == 8
+
+
+def test_accents_of_a_language_are_prepared_as_languages_of_their_own(tmp_path: Path, cache: Path) -> None:
+    clips = [
+        Listed(f"{accent}{number}.mp3", split, f"{accent}{split}{number % 2}", accent=f"{accent} English")
+        for accent in ("Scottish", "Irish") for split in SPLITS for number in range(4 * SPLITS.index(split), 4)
+    ] + [Listed(f"{split}.mp3", split, f"own {split}") for split in SPLITS]  # fmt: skip
+    clips += [Listed(f"{split}_irish.mp3", split, f"irish {split}", accent="Irish English") for split in SPLITS]
+    release = write_language(tmp_path / "release", "en", clips).parent
+    codes = ["en", "en@Scottish English", "en@Irish English"]
+    corpus = prepare(str(release), codes, Data())
+    whole, scottish, irish = (open_language(corpus.folder, code) for code in codes)
+    assert {clip.name for clip in scottish.clips} == {f"Scottish{number}.mp3" for number in range(4)}
+    assert {clip.language for clip in scottish.clips} == {"en@Scottish English"}
+    assert {clip.name for clip in scottish.clips} < {clip.name for clip in whole.clips}
+    assert not {clip.name for clip in scottish.clips} & {clip.name for clip in irish.clips}
+    assert len(set(corpus.shas.values())) == 3
+    assert read(corpus.folder / slug("en@Scottish English") / REPORT).listed == {"train": 4, "dev": 0, "test": 0}
+    again = prepare(str(release), codes[1:2], Data())
+    assert again.shas == {codes[1]: corpus.shas[codes[1]]}
+
+
+def test_noisy_clips_are_dropped_from_training_alone(tmp_path: Path, cache: Path) -> None:
+    splits = {"a": "train", "b": "train", "c": "test"}
+    listed = [Listed(name, split, f"speaker {split}") for name, split in splits.items()]
+    folder = write_language(tmp_path / "release", "ca", listed)
+    noise = np.random.default_rng(0).normal(0, 0.1, 16_000)
+    for name, level in (("a", 0.01), ("b", 1.0), ("c", 0.9)):  # half a second of speech, half of noise
+        wave = noise * np.repeat([1.0, level], 8000)
+        soundfile.write(folder / "clips" / f"{name}.mp3", wave, 16_000, format="MP3")
+    (folder / "clip_durations.tsv").unlink()
+    corpus = prepare(str(tmp_path / "release"), ["ca"], Data(min_snr_db=15.0))
+    assert {clip.name for clip in open_language(corpus.folder, "ca").clips} == {"a.mp3", "c.mp3"}
+    (drop,) = read(corpus.folder / "ca" / REPORT).dropped
+    assert (drop.name, drop.reason) == ("b.mp3", "too noisy")
 
 
 def test_nothing_in_the_data_layer_imports_torch_or_ray() -> None:

@@ -6,8 +6,9 @@ import torch
 
 from engine.inputs import collate
 from grids.errors import UserError
+from tasks.augment import Augmentation
 from tasks.base import Batch, Example
-from tasks.speaker.crops import Augmentation, crop_examples, cropped, draw
+from tasks.speaker.crops import crop_examples, cropped, draw
 from tests.tasks.waves import make_clips, wave
 
 CLIPS = make_clips("no", "train", speakers=4, clips_each=4)

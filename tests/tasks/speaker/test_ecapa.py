@@ -165,8 +165,9 @@ def test_the_first_weights_depend_on_the_seed_alone() -> None:
 
 
 def test_a_checkpoint_is_a_starting_point(tmp_path: Path) -> None:
-    network = Ecapa(SMALL, Model(backbone="none")).network(setup(1))
-    keep_checkpoint(network, tmp_path / "model.safetensors")
+    task = Ecapa(SMALL, Model(backbone="none"))
+    network = task.network(setup(1))
+    keep_checkpoint(task, network, tmp_path / "model.safetensors")
     task = Ecapa(SMALL, Model(backbone=str(tmp_path)))
     started = task.network(setup(2))
     assert all(torch.equal(a, b) for a, b in zip(network.encoder.state_dict().values(),

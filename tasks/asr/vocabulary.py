@@ -1,0 +1,114 @@
+"""The characters that a network can write, taken from its training text, and what becomes of any other.
+
+Row 0 of a head is CTC's blank. A character's row starts from (seed, character) alone (`tasks.examples.linear_head` on
+`Vocabulary.symbols`), so that it is the same in every mixture of a seed.
+"""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from grids.errors import UserError
+
+BLANK = ""  # the symbol of row 0
+UNK = "\ufffd"  # stands for every character that is not in the vocabulary
+Unknown = Literal["error", "map", "unk"]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Characters by row.
+
+    Attributes:
+        characters: sorted, without the blank; with `UNK` if `unknown` is "unk".
+        unknown: what becomes of a character that is not among them. "error": it is left out of training texts and is an
+            error of every score; "map": by the parts of its Unicode decomposition that are among them; "unk": by `UNK`,
+            which a network can write.
+    """
+
+    characters: tuple[str, ...]
+    unknown: Unknown = "error"
+
+    @classmethod
+    def of(cls, texts: Iterable[str], unknown: Unknown = "error", least: int = 1) -> "Vocabulary":
+        """The vocabulary of a training's texts.
+
+        Args:
+            texts: clean texts.
+            unknown: see `Vocabulary.unknown`.
+            least: times that a character must occur.
+        """
+        counts = Counter(character for text in texts for character in text)
+        found = {character for character, count in counts.items() if count >= least}
+        return cls(tuple(sorted(found | ({UNK} if unknown == "unk" and counts else set()))), unknown)
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The names of a head's rows, the blank first."""
+        return (BLANK, *self.characters)
+
+    def reference(self, text: str) -> str:
+        """What a hypothesis is compared with: the text, after `unknown` "map" or "unk"."""
+        if self.unknown == "error" or not self.characters:
+            return text
+        return "".join(character if character in self.characters else self._stand_in(character) for character in text)
+
+    def encode(self, text: str) -> list[int]:
+        """The rows of a text; what is not in the vocabulary is left out."""
+        rows = {character: row for row, character in enumerate(self.characters, start=1)}
+        return [rows[character] for character in self.reference(text) if character in rows]
+
+    def decode(self, rows: Sequence[int]) -> str:
+        """The text of rows; blanks are left out, repeated rows are not."""
+        return "".join(self.symbols[row] for row in rows)
+
+    def lacking(self, texts: Iterable[str]) -> Counter[str]:
+        """Character -> times that it occurs in the texts, for all that the vocabulary lacks."""
+        return Counter(c for text in texts for c in self.reference(text) if c not in self.characters or c == UNK)
+
+    def _stand_in(self, character: str) -> str:
+        """What is written for a character that the vocabulary lacks; the character itself if there is nothing."""
+        if self.unknown == "unk":
+            return UNK
+        parts = unicodedata.normalize("NFKD", character)
+        return "".join(part for part in parts if part in self.characters) or character
+
+
+@dataclass(frozen=True)
+class View:
+    """What a network can write of one language, or of all.
+
+    Attributes:
+        language: its code; "" for all.
+        vocabulary: the characters.
+        rows: their rows of the head, the blank's first.
+    """
+
+    language: str
+    vocabulary: Vocabulary
+    rows: tuple[int, ...]
+
+
+def lacking_text(lacking: Counter[str]) -> str:
+    """A line on characters with their names' code points and counts, most frequent first."""
+    return ", ".join(f"{character!r} (U+{ord(character):04X}) x{count}" for character, count in lacking.most_common())
+
+
+def check_alphabet(vocabulary: Vocabulary, texts: Sequence[str], language: str, largest_share: float) -> Counter[str]:
+    """What a vocabulary lacks of a language's dev or test texts.
+
+    Returns:
+        Character -> times that it occurs.
+
+    Raises:
+        UserError: that is more than the share of all characters.
+    """
+    lacking, total = vocabulary.lacking(texts), sum(map(len, texts))
+    if lacking.total() > largest_share * total:
+        raise UserError(
+            f"the vocabulary of the training text lacks {lacking.total() / total:.1%} of the characters of the test "
+            f"text of {language!r}; allowed: {largest_share:.1%} (max_unknown_share). Lacking: {lacking_text(lacking)}"
+        )
+    return lacking

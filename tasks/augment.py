@@ -1,0 +1,128 @@
+"""What may be done to training clips: speed, reverberation, noise. Crops are in `tasks.speaker.crops`.
+
+What is drawn is a function of a key alone, whatever the batch and the worker, and is drawn on the CPU in the thread
+that puts batches together; the device does the arithmetic.
+"""
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn.utils.rnn import pad_sequence
+from torchaudio.functional import add_noise, fftconvolve
+
+from grids.errors import UserError
+from tasks.base import Batch, Example
+from tasks.data.clips import SAMPLE_RATE_HZ, Clip
+from tasks.examples import keyed, shuffled
+
+PERCENT = 100  # a speed is a whole number of hundredths, so that resampling is exact
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done to training crops; an empty list leaves it out.
+
+    Attributes:
+        noise_db: lowest and highest signal-to-noise ratio of added noise, its spectrum anything from white to brown.
+        reverberation_seconds: shortest and longest reverberation time (60 dB) of a synthetic room impulse.
+        speeds: factors that a clip may be played at, each as likely, e.g. [0.9, 1.0, 1.1]; the speaker stays the same.
+    """
+
+    noise_db: tuple[float, ...] = ()
+    reverberation_seconds: tuple[float, ...] = ()
+    speeds: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("noise_db", "reverberation_seconds"):
+            values = getattr(self, name)
+            if values and (len(values) != 2 or values[0] > values[1]):
+                raise UserError(f"{name} in [augmentation] is {list(values)}; allowed: [lowest, highest], or []")
+        if any(seconds <= 0 or seconds > 5 for seconds in self.reverberation_seconds):
+            raise UserError(f"reverberation_seconds is {list(self.reverberation_seconds)}; allowed: above 0, at most 5")
+        if any(not 0.5 <= speed <= 2 or abs(speed * PERCENT - round(speed * PERCENT)) > 1e-6 for speed in self.speeds):
+            raise UserError(f"speeds in [augmentation] is {list(self.speeds)}; allowed: 0.5 to 2 in steps of 0.01")
+
+    @property
+    def percents(self) -> tuple[int, ...]:
+        """The speeds in hundredths; (100,) if none is asked for."""
+        return tuple(round(speed * PERCENT) for speed in self.speeds) or (PERCENT,)
+
+
+def between(random: np.random.Generator, ends: tuple[float, ...]) -> float:
+    """A number between two."""
+    return float(ends[0] + (ends[1] - ends[0]) * random.random())
+
+
+def noise(random: np.random.Generator, size: int) -> np.ndarray:
+    """(size,) float32 noise whose power falls with frequency, as f^0 (white) to f^-2 (brown)."""
+    spectrum = np.fft.rfft(random.standard_normal(size))
+    spectrum *= np.maximum(np.arange(len(spectrum)), 1) ** -random.random()
+    return np.fft.irfft(spectrum, size).astype(np.float32)
+
+
+def impulse(random: np.random.Generator, seconds: tuple[float, ...]) -> np.ndarray:
+    """(R,) float32: the direct sound, then noise that falls by 60 dB within the time drawn, with as much energy.
+
+    Source: J. D. Polack's model of late reverberation, Gaussian noise with an exponential envelope (1988).
+    """
+    time = np.arange(round(seconds[1] * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
+    tail = random.standard_normal(len(time)) * 10 ** (-3 * time / between(random, seconds))
+    tail[0] = 0
+    impulse = tail / np.linalg.norm(tail)
+    impulse[0] = 1
+    return impulse.astype(np.float32)
+
+
+def keyed_examples(clips: Sequence[Clip], seed: int, epoch: int) -> list[Example]:
+    """Every clip once, in `shuffled` order; the label is the key of its draws."""
+    examples = shuffled(clips, seed, epoch)
+    keys = (keyed("augment", seed, epoch, e.clips[0].language, e.clips[0].name) for e in examples)
+    return [Example(example.clips, key) for example, key in zip(examples, keys, strict=True)]
+
+
+def draw_whole(examples: Sequence[Example], augmentation: Augmentation) -> dict[str, torch.Tensor]:
+    """What `augmented` needs to know of whole clips: of B of `keyed_examples`, whose longest has T samples.
+
+    Returns:
+        Where asked for, `noise` (B, T), `noise_db` (B,), `impulse` (B, R), float32.
+    """
+    drawn: dict[str, list[torch.Tensor]] = {}
+    for example in examples:
+        random = np.random.Generator(np.random.PCG64(example.label))
+        if augmentation.noise_db:
+            drawn.setdefault("noise", []).append(torch.from_numpy(noise(random, example.clips[0].length)))
+            drawn.setdefault("noise_db", []).append(torch.tensor(between(random, augmentation.noise_db)))
+        if augmentation.reverberation_seconds:
+            drawn.setdefault("impulse", []).append(
+                torch.from_numpy(impulse(random, augmentation.reverberation_seconds))
+            )
+    return {
+        name: pad_sequence(own, batch_first=True) if own[0].ndim else torch.stack(own) for name, own in drawn.items()
+    }
+
+
+def augmented(batch: Batch, drawn: Mapping[str, torch.Tensor]) -> Batch:
+    """The batch with what `draw_whole` gave; lengths stay."""
+    with torch.autocast(batch.values.device.type, enabled=False):
+        waves_BT = batch.values
+        if "impulse" in drawn:
+            waves_BT = fftconvolve(waves_BT, drawn["impulse"])[:, : waves_BT.shape[1]]
+        if "noise" in drawn:
+            waves_BT = add_noise(waves_BT, drawn["noise"], drawn["noise_db"], batch.lengths)
+    return Batch(waves_BT, batch.lengths, batch.labels)
+
+
+def in_noise(batch: Batch, decibels: float) -> Batch:
+    """Test clips in white noise at that signal-to-noise ratio, the noise of a clip drawn from its samples alone."""
+    found = []
+    for wave_T, length in zip(batch.values.cpu().numpy(), batch.lengths.tolist(), strict=True):
+        random = np.random.default_rng(zlib.crc32(np.ascontiguousarray(wave_T[:length]).tobytes()))
+        found.append(torch.from_numpy(random.standard_normal(length).astype(np.float32)))
+    noise_KT = torch.zeros_like(batch.values)
+    for row_T, own in zip(noise_KT, found, strict=True):
+        row_T[: len(own)] = own.to(row_T)
+    ratio_K = torch.full_like(batch.lengths, decibels, dtype=torch.float32)
+    return Batch(add_noise(batch.values, noise_KT, ratio_K, batch.lengths), batch.lengths, batch.labels)
