@@ -116,7 +116,7 @@ def augmented(batch: Batch, drawn: Mapping[str, torch.Tensor]) -> Batch:
 
 
 def in_noise(batch: Batch, decibels: float) -> Batch:
-    """Test clips, (K, T) waves, in white noise at that signal-to-noise ratio, the noise of a clip drawn from its samples alone."""
+    """Test clips, (K, T) waves, in white noise at that signal-to-noise ratio, drawn from a clip's samples alone."""
     found = []
     for wave_T, length in zip(batch.values.cpu().numpy(), batch.lengths.tolist(), strict=True):
         random = np.random.default_rng(zlib.crc32(np.ascontiguousarray(wave_T[:length]).tobytes()))

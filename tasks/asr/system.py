@@ -153,7 +153,11 @@ class CtcSystem:
         self.options, self.model = options, model
 
     def encoder(self, seed: int) -> Any:
-        """The encoder that training starts from."""
+        """The encoder that training starts from.
+
+        Raises:
+            NotImplementedError: always; a system has its own.
+        """
         raise NotImplementedError
 
     def weights_sha(self) -> str:
