@@ -57,7 +57,7 @@ def between(random: np.random.Generator, ends: tuple[float, ...]) -> float:
 
 
 def noise(random: np.random.Generator, size: int) -> np.ndarray:
-    """(size,) float32 noise whose power falls with frequency, as f^0 (white) to f^-2 (brown)."""
+    """(T,) float32 noise of that size whose power falls with frequency, as f^0 (white) to f^-2 (brown)."""
     spectrum = np.fft.rfft(random.standard_normal(size))
     spectrum *= np.maximum(np.arange(len(spectrum)), 1) ** -random.random()
     return np.fft.irfft(spectrum, size).astype(np.float32)
@@ -105,7 +105,7 @@ def draw_whole(examples: Sequence[Example], augmentation: Augmentation) -> dict[
 
 
 def augmented(batch: Batch, drawn: Mapping[str, torch.Tensor]) -> Batch:
-    """The batch with what `draw_whole` gave; lengths stay."""
+    """The batch, (B, T) waves, with what `draw_whole` gave; lengths stay."""
     with torch.autocast(batch.values.device.type, enabled=False):
         waves_BT = batch.values
         if "impulse" in drawn:
@@ -116,7 +116,7 @@ def augmented(batch: Batch, drawn: Mapping[str, torch.Tensor]) -> Batch:
 
 
 def in_noise(batch: Batch, decibels: float) -> Batch:
-    """Test clips in white noise at that signal-to-noise ratio, the noise of a clip drawn from its samples alone."""
+    """Test clips, (K, T) waves, in white noise at that signal-to-noise ratio, drawn from a clip's samples alone."""
     found = []
     for wave_T, length in zip(batch.values.cpu().numpy(), batch.lengths.tolist(), strict=True):
         random = np.random.default_rng(zlib.crc32(np.ascontiguousarray(wave_T[:length]).tobytes()))
