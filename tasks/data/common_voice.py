@@ -190,6 +190,9 @@ def read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Line number and fields of the header and of each line that is not blank.
 
     Nothing but a newline ends a line, and nothing but a tab a field: quotes, NA and null are text.
+
+    Raises:
+        UserError: the file cannot be read, or is not UTF-8.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="\n") as file:
@@ -204,7 +207,11 @@ def read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def read_records(path: Path, *required: str) -> Iterator[tuple[int, Mapping[str, str] | None]]:
-    """Line number and values by column name of each line; None for a line with another number of fields."""
+    """Line number and values by column name of each line; None for a line with another number of fields.
+
+    Raises:
+        UserError: as `read_lines`; or a column is missing or there twice.
+    """
     lines = read_lines(path)
     _, header = next(lines)
     if missing := [name for name in required if name not in header]:

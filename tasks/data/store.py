@@ -139,7 +139,7 @@ def _content_sha(clips: Sequence[Clip]) -> str:
     """Hash of the clips' content, in their order. An item that follows from the sentence adds nothing to it."""
     digest = hashlib.sha256()
     for clip in clips:
-        content = (clip.name, clip.speaker, clip.gender, clip.sentence, clip.split, clip.sha)
+        content: tuple[str, ...] = (clip.name, clip.speaker, clip.gender, clip.sentence, clip.split, clip.sha)
         content += () if clip.item.startswith(SENTENCE_ITEM) or not clip.item else (clip.item,)
         digest.update(json.dumps(content).encode() + b"\n")
     return digest.hexdigest()
