@@ -83,7 +83,7 @@ class Retrieval:
         return fingerprint(self.model.backbone)
 
     def check(self, clips: Sequence[Clip]) -> None:
-        """There must be a choice."""
+        """Raises a `UserError` unless there is a choice."""
         if len({clip.item for clip in clips}) < 2:
             raise UserError(f"the test set of {clips[0].language!r} has one meaning alone; retrieval needs two or more")
 
@@ -99,11 +99,11 @@ class Retrieval:
         return ()
 
     def labels(self, network: Encoder, examples: Sequence[Example]) -> Mapping[str, torch.Tensor]:
-        """None."""
+        """None, so no (B,) tensor."""
         return {}
 
     def loss(self, network: Encoder, batch: Batch) -> torch.Tensor:
-        """Never called: there are no examples."""
+        """(B,) losses; never called, since there are no examples."""
         raise AssertionError("retrieval has no examples")
 
     def outputs(self, network: Encoder, batch: Batch) -> Sequence[Output]:
@@ -214,8 +214,8 @@ def control(likeness_NN: np.ndarray, sound_NN: np.ndarray) -> dict[str, float]:
     """What sounds alone would find, and whom the encoder follows where sound and meaning disagree.
 
     Args:
-        likeness_NN: the encoder's likeness of query and utterance; a query's own stands on the diagonal.
-        sound_NN: how alike they sound.
+        likeness_NN: (N, N) the encoder's likeness of query and utterance; a query's own stands on the diagonal.
+        sound_NN: (N, N) how alike they sound.
 
     Returns:
         `sound_r_at_1`; `disagreeing`, the share of queries for which another utterance sounds more like them than their

@@ -33,7 +33,11 @@ class WhisperEncoder(Encoder):
         return int(self.model.config.d_model)
 
     def forward(self, values_KT: torch.Tensor, lengths_K: torch.Tensor) -> Frames:
-        """Encodes waves, as `Encoder.forward`.
+        """Encodes waves.
+
+        Args:
+            values_KT: (K, T) float32, 16 kHz, padded with anything.
+            lengths_K: (K,) int64, valid samples, no more than the window.
 
         Raises:
             UserError: a clip is longer than the window.
