@@ -104,7 +104,7 @@ def interval(one: Floats, other: Floats, known: Bools) -> tuple[float | None, fl
     if n < MIN_LANGUAGES or whole is None or abs(whole) == 1 or any(value is None or abs(value) == 1 for value in left):
         return None, None
     z = np.arctanh(np.array(left, dtype=np.float64))
-    half = float(t_quantile(n - 1)) * float(np.sqrt((n - 1) / n * np.square(z - z.mean()).sum()))
+    half = float(t_quantile(np.array(n - 1))) * float(np.sqrt((n - 1) / n * np.square(z - z.mean()).sum()))
     return float(np.tanh(np.arctanh(whole) - half)), float(np.tanh(np.arctanh(whole) + half))
 
 
