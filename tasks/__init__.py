@@ -22,6 +22,7 @@ TASKS = {
     "asr/quartznet": "tasks.asr.quartznet:QuartzNetSystem",
     "gender": "tasks.gender:Gender",
     "lid": "tasks.lid:Language",
+    "retrieval": "tasks.retrieval:Retrieval",
     "speaker/ecapa": "tasks.speaker.ecapa:Ecapa",
     "speaker/mhubert": "tasks.speaker.mhubert:SpeakerIdentification",
     "speaker/mhubert_validated": "tasks.speaker.mhubert_validated:ValidatedIdentification",

@@ -1,4 +1,4 @@
-"""Pretrained raw-waveform encoders (HuBERT, mHuBERT, wav2vec 2.0, XLS-R, WavLM), made safe to batch.
+"""Pretrained encoders (HuBERT, mHuBERT, wav2vec 2.0, XLS-R, WavLM; Whisper's), made safe to batch.
 
 `load(model)` returns an `Encoder`: equal weights at every call, and outputs that do not depend on the other clips of a
 batch. Two things of the plain classes change numbers in silence and are settings here (`grids.grid.Model`): SpecAugment
@@ -33,11 +33,12 @@ if TYPE_CHECKING:
 
 TINY = {"tiny": "layer", "tiny-groupnorm": "group"}
 TINY_LLM = "tiny-llm"  # made by `tasks.tiny_llm`
-BUILT_IN = (*TINY, TINY_LLM)
+TINY_WHISPER = "tiny-whisper"  # made by `tasks.tiny_whisper`
+BUILT_IN = (*TINY, TINY_LLM, TINY_WHISPER)
 TINY_RECIPE = 1  # raise it when `_make_tiny` changes what it makes
 UNUSED_WEIGHTS = {"masked_spec_embed"}  # only SpecAugment uses it, and not every published file has it
 MODEL_FILES = ("config.json", "model.safetensors")  # one of them makes a folder a model's
-ENCODERS = ("hubert", "wav2vec2", "wavlm")
+ENCODERS = ("hubert", "wav2vec2", "wavlm", "whisper")
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,10 @@ def resolve(name: str) -> Path:
         from tasks import tiny_llm
 
         return tiny_llm.folder()
+    if name == TINY_WHISPER:
+        from tasks import tiny_whisper
+
+        return tiny_whisper.folder()
     folder = expanded(name)
     if any((folder / file).is_file() for file in MODEL_FILES):
         return folder.resolve()
@@ -223,6 +228,10 @@ def _pristine(folder: Path, model: Model) -> Encoder:
     if config.model_type not in ENCODERS:
         allowed = ", ".join(ENCODERS)
         raise UserError(f"backbone {str(folder)!r} is of type {config.model_type!r}; allowed: {allowed}")
+    if config.model_type == "whisper":
+        from tasks import whisper_frames
+
+        return whisper_frames.read(folder, model)
     disable_progress_bar()
     config.apply_spec_augment = model.spec_augment
     config.layerdrop = model.layerdrop
