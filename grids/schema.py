@@ -71,7 +71,7 @@ def check_table(cls: type, table: Mapping[str, Any], where: str = "", *, partial
     inside = f" in {where}" if where else ""
     if not isinstance(table, Mapping):
         raise UserError(f"{where or 'the file'} is {_name(type(table))}; expected a table")
-    allowed = {field.name: field for field in fields(cls)}
+    allowed = {field.name: field for field in fields(cls) if field.init}
     hints = _hints(cls)
     for key in table:
         if key not in allowed:

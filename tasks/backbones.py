@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 TINY = {"tiny": "layer", "tiny-groupnorm": "group"}
 TINY_LLM = "tiny-llm"  # made by `tasks.tiny_llm`
-BUILT_IN = (*TINY, TINY_LLM)
+TINY_WHISPER = "tiny-whisper"  # made by `tasks.tiny_whisper`
+BUILT_IN = (*TINY, TINY_LLM, TINY_WHISPER)
 TINY_RECIPE = 1  # raise it when `_make_tiny` changes what it makes
 UNUSED_WEIGHTS = {"masked_spec_embed"}  # only SpecAugment uses it, and not every published file has it
 MODEL_FILES = ("config.json", "model.safetensors")  # one of them makes a folder a model's
@@ -168,6 +169,10 @@ def resolve(name: str) -> Path:
         from tasks import tiny_llm
 
         return tiny_llm.folder()
+    if name == TINY_WHISPER:
+        from tasks import tiny_whisper
+
+        return tiny_whisper.folder()
     folder = expanded(name)
     if any((folder / file).is_file() for file in MODEL_FILES):
         return folder.resolve()

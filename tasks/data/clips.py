@@ -53,6 +53,7 @@ class Needs:
         speaker: clips need a speaker.
         languages: fewest languages of a mixture.
         cohort: scoring needs what the network makes of its training clips too.
+        frozen_bytes: what the outputs of a frozen part take on disk, a clip; 0 where there are none, or few.
     """
 
     audio: bool = True
@@ -62,3 +63,4 @@ class Needs:
     speaker: bool = False
     languages: int = 0
     cohort: bool = False
+    frozen_bytes: int = 0
