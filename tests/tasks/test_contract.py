@@ -17,13 +17,18 @@ from grids.mixture import Mixture
 from tasks import TASKS, task_class
 from tasks.base import Output, Setup, Task, Tests
 from tasks.data.clips import GENDERS, Clip
+from tasks.translation.texts import text_in
 from tests.tasks.toys import TOYS
 from tests.tasks.waves import WORDS, MadeWaves, make_clips
 
-MODELS = {"speaker/speech_llm": "tiny-llm", "speaker/ecapa": "none", "speaker/siamese": "none"}  # of the others: "tiny"
+MODELS = {  # of the others: "tiny"
+    "speaker/speech_llm": "tiny-llm", "speaker/ecapa": "none", "speaker/siamese": "none", "translation": "tiny-whisper",
+}  # fmt: skip
+TEXTS = str(Path(__file__).parents[1] / "data" / "words.tsv")
 OPTIONS: dict[str, dict[str, Any]] = {
     "speaker/ecapa": {"channels": 32, "aggregated": 64, "embedding": 32, "crop_seconds": 0.25},
     "speaker/siamese": {"channels": 32},
+    "translation": {"to": "en", "also": ("source",), "max_tokens": 40, "texts": TEXTS},
 }
 NAMES = [*TASKS, *TOYS]
 CPU = torch.device("cpu")
@@ -35,6 +40,7 @@ FAST = {
     "speaker/mhubert": Train(learning_rate=3e-3, epochs=25, batch_size=4),
     "speaker/mhubert_validated": Train(learning_rate=3e-3, epochs=25, batch_size=4),
     "speaker/siamese": Train(learning_rate=3e-3, epochs=25, batch_size=4),
+    "translation": Train(learning_rate=3e-3, epochs=25, batch_size=4),
 }
 CODES = ("no", "zh-CN")
 NOTHING_TO_TRAIN = {"speaker/untrained", "toy", "toy retrieval"}
@@ -175,6 +181,7 @@ def perfect(name: str, clip: Clip, speakers: list[str]) -> Output:
         "toy pairs": {"embedding": np.eye(len(speakers))[speakers.index(clip.speaker)]},
         "toy frozen encoder": {"male": np.array(int(clip.gender == "male"))},
         "toy retrieval": {"embedding": np.eye(4)[WORDS.index(clip.sentence)]},
+        "translation": {"text en": np.array(text_in(clip, "en", TEXTS)), "text source": np.array(clip.sentence)},
     }["speaker" if name.startswith("speaker/") else name]
 
 
