@@ -15,19 +15,20 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from grids.errors import command
+from grids.errors import one_line_errors
 from grids.files import replacing
 from grids.grid import Grid, load
 from grids.mixture import Mixture
 from grids.schema import from_table
 from tasks.base import Batch, Example, Setup
-from tasks.data.audio import FULL_SCALE
 from tasks.data.blocks import draw_block
 from tasks.data.clips import Clip
 from tasks.data.prepare import prepare
 from tasks.data.store import open_language
 from tasks.regularise import Regularise, diagonal_fisher
 from tasks.translation.task import Translation, TranslationOptions
+
+FULL_SCALE = 2**15  # of int16
 
 
 def estimate(grid: Grid, to: str, count: int) -> dict[str, torch.Tensor]:
@@ -61,10 +62,9 @@ def _batches(task: Translation, network: Any, corpus: Path, clips: Sequence[Clip
         yield Batch(wave_T[None], torch.tensor([len(wave_T)]), labels)
 
 
-@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m tasks.translation.fisher", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m tasks.translation.fisher", description="Diagonal Fisher information.")
     parser.add_argument("grid", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--to", default="en", help="the direction to remember; default: en")
@@ -80,4 +80,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(one_line_errors(main))
