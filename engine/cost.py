@@ -63,7 +63,9 @@ class Audio:
             for code, count in trial.mixture.total_samples.items():
                 largest[code, seed] = max(largest.get((code, seed), 0), count)
         for (code, seed), count in largest.items():
-            data = trial_data(self._job, self._task, Mixture.of({code: count}), self._seed if seed is None else seed, ())
+            data = trial_data(
+                self._job, self._task, Mixture.of({code: count}), self._seed if seed is None else seed, ()
+            )
             shas |= {clip.sha for clip in data.training}
         for code in {code for trial in grid.trials() for code in grid.evaluated(trial.mixture)}:
             tests = trial_data(self._job, self._task, Mixture(), self._seed, (code,)).tests

@@ -1,9 +1,9 @@
-"""COMET of kept translations, in an environment of its own: unbabel-comet needs an older transformers than this program.
+"""COMET of kept translations, in an environment of its own: unbabel-comet needs an older transformers than we do.
 
     python -m venv comet && comet/bin/pip install unbabel-comet pandas pyarrow
     comet/bin/python -m tasks.translation.comet results/NAME [--model Unbabel/wmt22-comet-da]
 
-It reads `predictions/*.parquet` of a results folder (`keep = ["predictions"]`) and writes `comet.parquet` beside them: a
+It reads `predictions/*.parquet` of a results folder (`keep = ["predictions"]`) and writes `comet.parquet` beside: a
 row a trial, language and language written, with the mean score of its sentences. Trials that it holds are not scored
 again. Nothing of it enters the results.
 """
@@ -92,7 +92,9 @@ def _comet(model: str) -> Scorer:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m tasks.translation.comet", description="COMET of kept translations.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tasks.translation.comet", description="COMET of kept translations."
+    )
     parser.add_argument("results", type=Path)
     parser.add_argument("--model", default=MODEL)
     asked = parser.parse_args(arguments)

@@ -64,7 +64,9 @@ def _batches(task: Translation, network: Any, corpus: Path, clips: Sequence[Clip
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m tasks.translation.fisher", description="Diagonal Fisher information.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tasks.translation.fisher", description="Diagonal Fisher information."
+    )
     parser.add_argument("grid", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--to", default="en", help="the direction to remember; default: en")

@@ -6,7 +6,8 @@ as CoVoST 2 scores Japanese (C. Wang et al., arXiv 2007.10310, section 3.2); oth
 
 from collections.abc import Sequence
 
-from sacrebleu.metrics import BLEU, CHRF
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
 from torchaudio.functional import edit_distance
 
 SPACELESS = ("ja", "th", "lo", "km", "my", "bo", "yue", "zh")

@@ -1,8 +1,9 @@
 """Speech translation by a fine-tuned Whisper: from speech in the mixture's languages to text in one fixed language.
 
 The grid's languages are source languages: P(i) learns to translate i, P(i+j) has j as a further source, and
-`evaluate` names sources that were never trained on. By default the decoder alone learns: the encoder's outputs are then
-computed once a clip and kept in half precision. What a clip says in the target language is in `tasks.translation.texts`.
+`evaluate` names sources that were never trained on. By default the decoder alone learns: the encoder's outputs are
+then computed once a clip and kept in half precision. `tasks.translation.texts` knows what clips say in the target
+language.
 
 `also` scores other directions beside it, untrained, as conditions: "en" shows what a model forgets that could translate
 into English, "source" is transcription. `rehearse` and [options.regularise] are against forgetting.
@@ -84,7 +85,9 @@ class Translation:
     """BLEU of whole test sets, a fraction (0.3 where papers write 30), is the matrix."""
 
     Options: ClassVar = TranslationOptions
-    train: ClassVar = Train(learning_rate=1e-5, weight_decay=0.0, epochs=3, batch_size=16, warmup=0.1, schedule="linear")
+    train: ClassVar = Train(
+        learning_rate=1e-5, weight_decay=0.0, epochs=3, batch_size=16, warmup=0.1, schedule="linear"
+    )
     metrics: ClassVar = (
         Metric("bleu", primary=True),
         Metric("chrf"),
@@ -105,7 +108,11 @@ class Translation:
 
     def weights_sha(self) -> str:
         """The model's and its tokenizer's, and that of the files which the options name."""
-        for key, languages in (("to", (self.options.to,)), ("also", self.options.also), ("stand_in", (self.options.stand_in,))):
+        for key, languages in (
+            ("to", (self.options.to,)),
+            ("also", self.options.also),
+            ("stand_in", (self.options.stand_in,)),
+        ):
             for language in languages:
                 self.whisper.require(language, key)
         digest = hashlib.sha256(fingerprint(self.model.backbone, (".json",)).encode())
@@ -178,7 +185,9 @@ class Translation:
         texts = []
         for target in self.options.targets:
             prompts = [self.whisper.prompt(language, target) for language in batch.languages]
-            texts.append(self.whisper.generate(network, hidden_KPH, prompts, self.options.beams, self.options.max_tokens))
+            texts.append(
+                self.whisper.generate(network, hidden_KPH, prompts, self.options.beams, self.options.max_tokens)
+            )
         keys = [f"text {target}" for target in self.options.targets]
         return [dict(zip(keys, map(np.array, row), strict=True)) for row in zip(*texts, strict=True)]
 

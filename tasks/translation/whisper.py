@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig, GenerationMixin, WhisperFeatureExtractor
 from transformers import WhisperForConditionalGeneration as WhisperModel
@@ -75,7 +74,7 @@ class Whisper:
     def languages(self) -> tuple[str, ...]:
         """The languages that it has a token of."""
         special = [token[2:-2] for token in self.tokenizer.get_added_vocab() if token.startswith("<|")]
-        return tuple(sorted(code for code in special if code.isalpha() and len(code) in (2, 3) or code == "haw"))
+        return tuple(sorted(code for code in special if code.isalpha() and len(code) in (2, 3)))
 
     def network(self) -> WhisperModel:
         """A fresh copy of the model, on the CPU, in float32. The weights are read once a process."""
@@ -145,8 +144,9 @@ class Whisper:
             suppress_tokens=own.suppress_tokens, begin_suppress_tokens=own.begin_suppress_tokens,
         )  # fmt: skip
         outputs = BaseModelOutput(last_hidden_state=hidden_KPH)
+        model: Any = network  # the mixin's protocol asks for more than its method uses
         found_KL = GenerationMixin.generate(
-            network, generation_config=config, encoder_outputs=outputs, decoder_input_ids=prompt_KL,
+            model, generation_config=config, encoder_outputs=outputs, decoder_input_ids=prompt_KL,
             attention_mask=torch.ones(hidden_KPH.shape[:2], device=hidden_KPH.device),
         )  # fmt: skip
         texts = self.tokenizer.batch_decode(found_KL[:, prompt_KL.shape[1] :], skip_special_tokens=True)
@@ -178,18 +178,14 @@ def _pristine(folder: Path, model: Model) -> WhisperModel:
 
     disable_progress_bar()
     with torch.random.fork_rng(devices=[]):
-        network, found = WhisperModel.from_pretrained(
+        loaded: Any = WhisperModel.from_pretrained(
             folder, dtype=torch.float32, local_files_only=True, weights_only=True, output_loading_info=True,
             apply_spec_augment=model.spec_augment, encoder_layerdrop=model.layerdrop, decoder_layerdrop=model.layerdrop,
         )  # fmt: skip
+    network, found = loaded
     if missing := sorted(found["missing_keys"]):
         raise UserError(f"backbone {str(folder)!r} lacks {len(missing)} weights of its network, e.g. {missing[0]}")
     if model.freeze_feature_encoder:
-        _freeze(network.model.encoder.conv1, network.model.encoder.conv2)
+        network.model.encoder.conv1.requires_grad_(False)
+        network.model.encoder.conv2.requires_grad_(False)
     return network
-
-
-def _freeze(*parts: nn.Module) -> None:
-    """Lets parts learn nothing."""
-    for part in parts:
-        part.requires_grad_(False)

@@ -98,7 +98,7 @@ def test_prompt_names_the_language_and_the_task(source: str, target: str, tokens
 
 
 def test_a_target_that_the_tokenizer_does_not_know_is_refused() -> None:
-    with pytest.raises(UserError, match="to in .* is 'eo'.* has no token"):
+    with pytest.raises(UserError, match=r"to in .* is 'eo'.* has no token"):
         make(to="eo").weights_sha()
 
 
