@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 TASKS = {
     "gender": "tasks.gender:Gender",
     "lid": "tasks.lid:Language",
+    "retrieval": "tasks.retrieval:Retrieval",
     "speaker/ecapa": "tasks.speaker.ecapa:Ecapa",
     "speaker/mhubert": "tasks.speaker.mhubert:SpeakerIdentification",
     "speaker/mhubert_validated": "tasks.speaker.mhubert_validated:ValidatedIdentification",

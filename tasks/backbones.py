@@ -1,4 +1,4 @@
-"""Pretrained raw-waveform encoders (HuBERT, mHuBERT, wav2vec 2.0, XLS-R, WavLM), made safe to batch.
+"""Pretrained encoders (HuBERT, mHuBERT, wav2vec 2.0, XLS-R, WavLM; Whisper's), made safe to batch.
 
 `load(model)` returns an `Encoder`: equal weights at every call, and outputs that do not depend on the other clips of a
 batch. Two things of the plain classes change numbers in silence and are settings here (`grids.grid.Model`): SpecAugment
@@ -38,7 +38,7 @@ BUILT_IN = (*TINY, TINY_LLM, TINY_WHISPER)
 TINY_RECIPE = 1  # raise it when `_make_tiny` changes what it makes
 UNUSED_WEIGHTS = {"masked_spec_embed"}  # only SpecAugment uses it, and not every published file has it
 MODEL_FILES = ("config.json", "model.safetensors")  # one of them makes a folder a model's
-ENCODERS = ("hubert", "wav2vec2", "wavlm")
+ENCODERS = ("hubert", "wav2vec2", "wavlm", "whisper")
 
 
 @dataclass(frozen=True)
@@ -224,6 +224,10 @@ def _pristine(folder: Path, model: Model) -> Encoder:
     if config.model_type not in ENCODERS:
         allowed = ", ".join(ENCODERS)
         raise UserError(f"backbone {str(folder)!r} is of type {config.model_type!r}; allowed: {allowed}")
+    if config.model_type == "whisper":
+        from tasks import whisper_frames
+
+        return whisper_frames.read(folder, model)
     disable_progress_bar()
     config.apply_spec_augment = model.spec_augment
     config.layerdrop = model.layerdrop

@@ -23,7 +23,7 @@ from rich.table import Table
 from grids.errors import UserError, one_line_errors, unknown
 from grids.grid import SYNTHETIC, Data, Grid, load
 from tasks import make_task
-from tasks.data import common_voice
+from tasks.data import common_voice, parallel
 from tasks.data.clips import GENDERS, Needs
 from tasks.data.common_voice import SPLITS
 from tasks.data.feasibility import Feasibility, feasibility
@@ -100,7 +100,12 @@ def _prepare(options: argparse.Namespace, console: Console) -> int:
         corpus = prepare(asked.corpus, asked.languages, asked.rules, progress)
     reports = [read(language_place(corpus.folder, code) / REPORT) for code in asked.languages]
     console.print(_report_table(reports))
+    for code, (listed, found) in parallel.shares_found(open_corpus(asked.corpus, asked.languages)).items():
+        if code in asked.languages:
+            console.print(f"{code}: {found} of {listed} listed paths found ({found / listed:.0%})")
     console.print(f"prepared: {corpus.folder}", soft_wrap=True)
+    if (corpus.folder / parallel.TRANSLATIONS).is_file():
+        console.print(f"translations: {corpus.folder / parallel.TRANSLATIONS}", soft_wrap=True)
     return 0
 
 

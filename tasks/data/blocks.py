@@ -121,6 +121,7 @@ def _lacks(clip: Clip, needs: Needs) -> list[str]:
     gender = needs.classes == "gender" or (needs.test_gender and clip.split != "train")
     lacks = ["gender"] if gender and clip.gender not in GENDERS else []
     lacks += ["sentence"] if needs.sentence and not clip.sentence else []
+    lacks += ["meaning (item)"] if needs.item and clip.split == "test" and not clip.item else []
     return [*lacks, "speaker"] if needs.speaker and not clip.speaker else lacks
 
 

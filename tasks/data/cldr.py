@@ -77,11 +77,14 @@ def _sentence_keys() -> tuple[tuple[str, ...], ...]:
 def _sentence(language: str, keys: tuple[str, ...], names: dict[str, str]) -> Sentence:
     """The sentence of these keys in a language with these names."""
     text = " ".join(names[key] for key in keys)
-    spoken = text
-    if language == "ja":
-        for kanji, kana in _JAPANESE_READINGS.items():
-            spoken = spoken.replace(kanji, kana)
-    return Sentence(hashlib.sha256(" ".join(keys).encode()).hexdigest(), text, spoken)
+    return Sentence(hashlib.sha256(" ".join(keys).encode()).hexdigest(), text, spoken(text, language))
+
+
+def spoken(text: str, language: str) -> str:
+    """A sentence as espeak-ng can read it."""
+    for kanji, kana in _JAPANESE_READINGS.items() if language == "ja" else ():
+        text = text.replace(kanji, kana)
+    return text
 
 
 def _names(language: str) -> dict[str, str]:

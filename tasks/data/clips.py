@@ -5,6 +5,7 @@ from typing import Literal
 
 GENDERS = ("female", "male")
 SAMPLE_RATE_HZ = 16_000
+SENTENCE_ITEM = "s:"  # before an item that follows from the sentence
 Split = Literal["train", "dev", "test"]
 
 
@@ -22,6 +23,7 @@ class Clip:
         offset: first sample in the language's audio file.
         length: number of samples at 16 kHz.
         sha: hash of the decoded samples, so of the content and not of the file.
+        item: the meaning of what was said, an id that all languages of a parallel corpus share; "" if unknown.
     """
 
     language: str
@@ -33,6 +35,7 @@ class Clip:
     offset: int
     length: int
     sha: str
+    item: str = ""
 
     @property
     def seconds(self) -> float:
@@ -51,6 +54,7 @@ class Needs:
         test_gender: test and dev clips need a gender.
         sentence: clips need a sentence that is not empty.
         speaker: clips need a speaker.
+        item: test clips need a meaning that other languages share.
         languages: fewest languages of a mixture.
         cohort: scoring needs what the network makes of its training clips too.
         frozen_bytes: what the outputs of a frozen part take on disk, a clip; 0 where there are none, or few.
@@ -61,6 +65,7 @@ class Needs:
     test_gender: bool = False
     sentence: bool = False
     speaker: bool = False
+    item: bool = False
     languages: int = 0
     cohort: bool = False
     frozen_bytes: int = 0

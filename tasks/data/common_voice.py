@@ -18,7 +18,7 @@ from typing import get_args
 from grids.errors import UserError, unknown
 from grids.files import expanded, write_atomically
 from tasks.data.cache import cache_folder, short_hash, slug
-from tasks.data.clips import Split
+from tasks.data.clips import SENTENCE_ITEM, Split
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 DURATIONS = "clip_durations.tsv"
@@ -32,6 +32,7 @@ class Row:
 
     Attributes:
         name: the file in `clips/`.
+        item: column `item`, or else `sentence_id` behind `SENTENCE_ITEM`; see `clips.Clip.item`.
         seconds: the listed duration; None if it is not listed or not read (`with_seconds`).
     """
 
@@ -44,6 +45,7 @@ class Row:
     variant: str
     age: str
     seconds: float | None = None
+    item: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def read_language(release: Path, language: str) -> Listing:
     rows: list[Row] = []
     malformed: list[tuple[str, Split]] = []
     for split in SPLITS:
-        for line, values in _records(folder / f"{split}.tsv", "path"):
+        for line, values in read_records(folder / f"{split}.tsv", "path"):
             if values is None or not _is_plain(values["path"]):
                 malformed.append((f"{split}.tsv:{line}", split))
             else:
@@ -120,7 +122,7 @@ def with_seconds(release: Path, language: str, rows: Iterable[Row]) -> tuple[Row
     """
     found = {row.name: row for row in rows}
     path = release / language / DURATIONS
-    for _, values in _records(path, "clip", "duration[ms]") if path.is_file() else ():
+    for _, values in read_records(path, "clip", "duration[ms]") if path.is_file() else ():
         name = _file_name(values["clip"]) if values else ""
         if values and name in found and MILLISECONDS.fullmatch(values["duration[ms]"]):
             found[name] = replace(found[name], seconds=float(values["duration[ms]"]) / 1000)
@@ -173,7 +175,7 @@ def _clients(folder: Path) -> Iterator[str]:
     for split in SPLITS:
         if not (path := folder / f"{split}.tsv").is_file():
             continue
-        lines = _lines(path)
+        lines = read_lines(path)
         _, header = next(lines)
         if "client_id" in header:
             column = header.index("client_id")
@@ -184,10 +186,13 @@ def _is_language(folder: Path) -> bool:
     return any((folder / f"{split}.tsv").is_file() for split in SPLITS)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+def read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Line number and fields of the header and of each line that is not blank.
 
     Nothing but a newline ends a line, and nothing but a tab a field: quotes, NA and null are text.
+
+    Raises:
+        UserError: the file cannot be read, or is not UTF-8.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="\n") as file:
@@ -201,9 +206,13 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
 
 
-def _records(path: Path, *required: str) -> Iterator[tuple[int, Mapping[str, str] | None]]:
-    """Line number and values by column name of each line; None for a line with another number of fields."""
-    lines = _lines(path)
+def read_records(path: Path, *required: str) -> Iterator[tuple[int, Mapping[str, str] | None]]:
+    """Line number and values by column name of each line; None for a line with another number of fields.
+
+    Raises:
+        UserError: as `read_lines`; or a column is missing or there twice.
+    """
+    lines = read_lines(path)
     _, header = next(lines)
     if missing := [name for name in required if name not in header]:
         raise UserError(f"{path} has no column {missing[0]!r}; its columns: {', '.join(header)}")
@@ -234,4 +243,10 @@ def _row(split: Split, values: Mapping[str, str]) -> Row:
         accents=values.get("accents", values.get("accent", "")),
         variant=values.get("variant", ""),
         age=values.get("age", ""),
+        item=sys.intern(values.get("item") or _sentence_item(values.get("sentence_id", ""))),
     )
+
+
+def _sentence_item(sentence_id: str) -> str:
+    """The item of a sentence: 64 bits of the release's own hash tell any two apart."""
+    return SENTENCE_ITEM + sentence_id[:16] if sentence_id else ""

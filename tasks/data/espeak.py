@@ -2,7 +2,7 @@
 
 `speak` loads the library, says one text and unloads it again: espeak-ng keeps state from one text to the next, so that
 a clip would depend on those before it. A process holds one such library, so use processes and never threads. It does
-not cover SSML, phoneme output, or voices other than espeak-ng's own formant voices.
+not cover SSML, or voices other than espeak-ng's own formant voices.
 
 The library comes with `espeakng-loader` (the extra `synthetic`; espeak-ng is GPL-3.0) and is loaded only when called.
 """
@@ -10,7 +10,7 @@ The library comes with `espeakng-loader` (the extra `synthetic`; espeak-ng is GP
 import _ctypes
 import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ VARIANTS = dict(zip(GENDERS, (_FEMALE, _MALE), strict=True))
 # Source of these numbers and of the signatures: espeak-ng 1.52, src/include/espeak-ng/speak_lib.h.
 _SYNCHRONOUS, _DONT_EXIT, _POSITION_IS_CHARACTER, _UTF8 = 2, 0x8000, 1, 1
 _WORDS_PER_MINUTE, _VOLUME, _PITCH, _PITCH_RANGE = 1, 2, 3, 4
+_IPA = 2  # of the phoneme mode
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
 
@@ -90,6 +91,28 @@ def speak(text: str, voice: Voice) -> NDArray[np.int16]:
     return np.frombuffer(b"".join(parts), dtype=np.int16)
 
 
+def phonemes(texts: Sequence[str], language: str) -> list[str]:
+    """What espeak-ng would say, in IPA; the clauses of a text with a space between them.
+
+    Args:
+        texts: what to read.
+        language: espeak-ng's name of the language.
+
+    Raises:
+        RuntimeError: espeak-ng has no such language.
+    """
+    with _fresh_library() as library:
+        _check(library.espeak_SetVoiceByName(language.encode()), f"espeak-ng has no voice {language!r}")
+        return [" ".join(_clauses(library, text)) for text in texts]
+
+
+def _clauses(library: ctypes.CDLL, text: str) -> Iterator[str]:
+    """The phonemes of each clause of a text; the library moves the pointer on, to null at the end."""
+    place = ctypes.c_char_p(text.encode())
+    while place.value:
+        yield library.espeak_TextToPhonemes(ctypes.byref(place), _UTF8, _IPA).decode().strip()
+
+
 @contextmanager
 def _fresh_library() -> Iterator[ctypes.CDLL]:
     """The library as it is just after its start, and the C library's random numbers too, which some variants use."""
@@ -115,6 +138,8 @@ def _declare(library: ctypes.CDLL) -> None:
     library.espeak_SetSynthCallback.argtypes = [_Callback]
     library.espeak_SetVoiceByName.argtypes = [text]
     library.espeak_SetParameter.argtypes = [integer, integer, integer]
+    library.espeak_TextToPhonemes.argtypes = [ctypes.POINTER(text), integer, integer]
+    library.espeak_TextToPhonemes.restype = text
     library.espeak_Synth.argtypes = [
         pointer, ctypes.c_size_t, unsigned, integer, unsigned, unsigned, pointer, pointer,
     ]  # fmt: skip

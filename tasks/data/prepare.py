@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from grids.errors import UserError
+from grids.files import write_atomically
 from grids.grid import SYNTHETIC, Data
-from tasks.data import common_voice
+from tasks.data import common_voice, parallel
 from tasks.data.cache import cache_folder, explained, lock, new_folder, short_hash, slug
 from tasks.data.clips import Clip
 from tasks.data.common_voice import SPLITS, Row
@@ -32,7 +33,7 @@ from tasks.data.store import (
     write_manifest,
 )
 
-RECIPE = 1  # raise it with every change that can change a prepared byte
+RECIPE = 2  # raise it with every change that can change a prepared byte
 
 Progress = Callable[[str, int, int], None]
 
@@ -69,6 +70,8 @@ def prepare(corpus: str, languages: Sequence[str], rules: Data, progress: Progre
     folder = prepared_folder(release, rules)
     for language in wanted:
         _prepare_language(release, language, rules, folder, progress)
+    if (release / parallel.TRANSLATIONS).is_file():
+        write_atomically(folder / parallel.TRANSLATIONS, (release / parallel.TRANSLATIONS).read_bytes())
     return Corpus(folder, {language: read_sha(folder, language) for language in wanted})
 
 
@@ -76,10 +79,10 @@ def open_corpus(corpus: str, languages: Sequence[str], progress: Progress | None
     """The release folder that a corpus stands for; what is missing of the synthetic one is made.
 
     Raises:
-        UserError: as `common_voice.open_release`.
+        UserError: as `common_voice.open_release` and `parallel.open_parallel`.
     """
     if corpus != SYNTHETIC:
-        return common_voice.open_release(corpus)
+        return parallel.open_parallel(corpus) or common_voice.open_release(corpus)
     from tasks.data import synthetic
 
     tell = (lambda done, total: progress(SYNTHETIC, done, total)) if progress else None
@@ -152,7 +155,7 @@ def _build(
                 continue
             seen[result.sha] = row.name
             file.write(result.wave.data)
-            clip = (row.name, row.speaker, row.gender, row.sentence, row.split, offset, length, result.sha)
+            clip = (row.name, row.speaker, row.gender, row.sentence, row.split, offset, length, result.sha, row.item)
             clips.append(Clip(source.name, *clip))
             rows.append(row)
             offset += length

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from grids.errors import UserError
 from tasks.data.audio import SAMPLE_TYPE
 from tasks.data.cache import slug
-from tasks.data.clips import Clip
+from tasks.data.clips import SENTENCE_ITEM, Clip
 from tasks.data.common_voice import Row
 from tasks.data.staging import staged
 
@@ -27,7 +27,7 @@ MANIFEST = "manifest.parquet"
 REPORT = "report.json"
 OPEN_LANGUAGES = 64
 CLIP_COLUMNS = tuple(field.name for field in fields(Clip) if field.name != "language")
-REPEATING_COLUMNS = ("speaker", "gender", "split")
+REPEATING_COLUMNS = ("speaker", "gender", "split", "item")
 FURTHER_COLUMNS = ("accents", "variant", "age")
 
 
@@ -136,9 +136,10 @@ def write_manifest(path: Path, clips: Sequence[Clip], rows: Sequence[Row]) -> No
 
 
 def _content_sha(clips: Sequence[Clip]) -> str:
-    """Hash of the clips' content, in their order."""
+    """Hash of the clips' content, in their order. An item that follows from the sentence adds nothing to it."""
     digest = hashlib.sha256()
     for clip in clips:
-        content = (clip.name, clip.speaker, clip.gender, clip.sentence, clip.split, clip.sha)
+        content: tuple[str, ...] = (clip.name, clip.speaker, clip.gender, clip.sentence, clip.split, clip.sha)
+        content += () if clip.item.startswith(SENTENCE_ITEM) or not clip.item else (clip.item,)
         digest.update(json.dumps(content).encode() + b"\n")
     return digest.hexdigest()

@@ -44,7 +44,7 @@ LANGUAGES = (
     "id", "it", "ja", "ka", "ko", "ky", "lt", "lv", "mt", "nl", "pl", "pt", "ro", "ru", "sv", "sw", "ta", "tr", "uk",
     "ur", "uz", "vi", "zh",
 )  # fmt: skip
-_ESPEAK_NAMES = {"zh": "cmn"}
+ESPEAK_NAMES = {"zh": "cmn"}
 _GENDER_VALUES = dict(zip(GENDERS, ("female_feminine", "male_masculine"), strict=True))
 _COLUMNS = (
     "client_id", "path", "sentence_id", "sentence", "sentence_domain", "up_votes", "down_votes", "age", "gender",
@@ -156,7 +156,7 @@ def _make(
     languages: Sequence[str], release: Path, size: Size, progress: Callable[[int, int], None], processes: int
 ) -> None:
     """Makes the languages, one after the other, each with all processes."""
-    _require_extra()
+    require_extra()
     recordings = {language: list(_recordings(language, size)) for language in languages}
     total, done = sum(map(len, recordings.values())), 0
     with _temporary_folder(release) as temporary, _workers(processes) as pool:
@@ -219,7 +219,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _require_extra() -> None:
+def require_extra() -> None:
     """Raises a `UserError` unless the packages that the corpus is made with are there."""
     for package in ("espeakng_loader", "babel"):
         if importlib.util.find_spec(package) is None:
@@ -265,7 +265,7 @@ def _speaker(language: str, split: Split, index: int) -> Speaker:
     draw = _draw("speaker", language, split, index)
     gender = GENDERS[index % 2]
     voice = espeak.Voice(
-        language=_ESPEAK_NAMES.get(language, language),
+        language=ESPEAK_NAMES.get(language, language),
         variant=str(draw.choice(espeak.VARIANTS[gender])),
         pitch=int(draw.integers(10, 60) if gender == "female" else draw.integers(35, 85)),
         pitch_range=int(draw.integers(25, 75)),

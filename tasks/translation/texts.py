@@ -1,9 +1,9 @@
 """What a clip says in other languages: a table with a row a meaning and a column a language.
 
 The synthetic corpus has its table in itself (CLDR's names, `tasks.data.cldr`). For other corpora it is a TSV file with
-language codes as its header, quoting off, and in each row one sentence in each of them; "" where there is none. A clip
-is found by its language and sentence, so the text of a sentence is the same for all its readers. Of rows with equal
-sentences the first counts.
+language codes as its header, quoting off, and in each row one sentence in each of them; "" where there is none: the
+`translations.tsv` of a parallel corpus (`tasks.data.parallel`) is one. A clip is found by its item, if the table has a
+column "item", or else by its language and sentence; of rows with equal sentences the first counts.
 """
 
 import csv
@@ -29,7 +29,9 @@ def text_in(clip: Clip, language: str, path: str = "") -> str:
     if language == clip.language:
         return clip.sentence
     if path:
-        text = _read(path).get((clip.language, clip.sentence), {}).get(language)
+        table = _read(path)
+        by_item = table.get(("item", clip.item)) if clip.item else None
+        text = (by_item or table.get((clip.language, clip.sentence), {})).get(language)
     else:
         text = _synthetic(clip.language, language).get(clip.sentence)
     if not text:
@@ -41,7 +43,7 @@ def text_in(clip: Clip, language: str, path: str = "") -> str:
 
 @lru_cache(maxsize=1)
 def _read(path: str) -> Mapping[tuple[str, str], Mapping[str, str]]:
-    """(language, sentence) -> the row of a TSV file that it stands in.
+    """(column, cell) -> the row of a TSV file that it stands in.
 
     Raises:
         UserError: it cannot be read, or a row has not as many cells as the header.

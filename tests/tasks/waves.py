@@ -19,7 +19,7 @@ def make_clips(language: str, split: Split, speakers: int = 4, clips_each: int =
             length = 4000 + keyed("length", name) % 4000
             gender, sentence = GENDERS[speaker % 2], WORDS[number % len(WORDS)]
             key = f"{language}-{split}-{speaker}"
-            made.append(Clip(language, name, key, gender, sentence, split, 0, length, f"{keyed(name):016x}"))
+            made.append(Clip(language, name, key, gender, sentence, split, 0, length, f"{keyed(name):016x}", sentence))
     return tuple(made)
 
 

@@ -114,6 +114,14 @@ def test_synthetic_clips_know_their_text_in_every_language() -> None:
     assert text_in(replace(CLIPS[0], language="ca", sentence=catalan.text), "zh") == chinese.text
 
 
+def test_an_item_finds_the_row_before_the_sentence_does(tmp_path: Path) -> None:
+    table = tmp_path / "translations.tsv"
+    table.write_text("item\tno\ten\ni1\tbank\tbench\ni2\tbank\tshore\n", encoding="utf-8")
+    clip = replace(CLIPS[0], sentence="bank")
+    assert text_in(clip, "en", str(table)) == "bench"
+    assert text_in(replace(clip, item="i2"), "en", str(table)) == "shore"
+
+
 def test_a_loss_counts_the_text_and_its_end_alone_whatever_stands_beside_it(tmp_path: Path) -> None:
     one = learner(make(), tmp_path)
     task, network = one.task, one.network.eval()
