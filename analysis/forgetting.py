@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.drawing import FONT, INK, LINE, plain_axes, write_figure
+from analysis.drawing import FONT, INK, LINE, draw_labels, plain_axes, write_figure
 from analysis.uncertainty import Floats, t_quantile
 from engine.store import Store
 from grids.errors import UserError, one_line_errors
@@ -58,7 +58,7 @@ def point_of(folder: Path, metric: str, condition: str) -> Point:
     own = [not text or code in Mixture.parse(text, samples).languages
            for code, text in zip(table["language"], table["mixture"], strict=True)]  # fmt: skip
     table = table[own]
-    gains, losses = (_changes(table[table["condition"] == which], folder, which) for which in ("", condition))
+    gains, losses = (_changes(table, folder, which) for which in ("", condition))
     (gain, gain_error), (loss, loss_error) = _mean(gains), _mean(-losses)
     return Point(folder.name, gain, gain_error, loss, loss_error, len(gains))
 
@@ -69,13 +69,14 @@ def _changes(table: "pd.DataFrame", folder: Path, condition: str) -> Floats:
     Raises:
         UserError: nothing to compare.
     """
+    table = table[table["condition"] == condition]
     before = table[table["mixture"] == ""].groupby("language")["value"].mean()
     after = table[table["mixture"] != ""]
-    change = (after["value"] - after["language"].map(before)).groupby(after["seed"]).mean().to_numpy(np.float64)
-    if not len(change) or not np.isfinite(change).all():
+    if not len(before) or not {*after["language"]} <= {*before.index} or not len(after):
         raise UserError(f"{str(folder)!r} has not both the untouched model (the mixture \"\") and fine-tuned ones "
                         f"with the condition {condition!r}")  # fmt: skip
-    return change
+    change = after["value"] - after["language"].map(before).astype(float)
+    return np.asarray(change.groupby(after["seed"]).mean(), dtype=np.float64)
 
 
 def _mean(values: Floats) -> tuple[float, float]:
@@ -95,12 +96,13 @@ def forgetting_figure(points: Sequence[Point], metric: str, condition: str, widt
         errors = [None if np.isnan(e) else 100 * e for e in (point.gain_error, point.forgetting_error)]
         axes.errorbar(100 * point.gain, 100 * point.forgetting, xerr=errors[0], yerr=errors[1], fmt="o", color=INK,
                       ecolor=LINE, markersize=3)  # fmt: skip
-        axes.annotate(point.name, (100 * point.gain, 100 * point.forgetting), (3, 3), textcoords="offset points",
-                      fontsize=FONT)  # fmt: skip
     axes.axhline(0, color=LINE, linewidth=0.6, zorder=0)
     axes.set_xlabel(f"gain: {metric}, points", fontsize=FONT)
     axes.set_ylabel(f"forgetting: {metric} {condition!r}, points", fontsize=FONT)
     plain_axes(axes)
+    figure.draw_without_rendering()  # settles the limits that labels depend on
+    places = np.array([[100 * point.gain, 100 * point.forgetting] for point in points])
+    draw_labels(axes, places, [point.name for point in points], np.full(len(points), 9.0), FONT)
     return figure
 
 
