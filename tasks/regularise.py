@@ -51,7 +51,7 @@ class Penalty(nn.Module):
     Args:
         network: as it starts; its weights that learn are protected.
         strength: factor.
-        fisher: name of a weight -> its diagonal Fisher information; None: 1 everywhere.
+        fisher: name of a weight -> its diagonal Fisher information, (...) as the weight; None: 1 everywhere.
     """
 
     def __init__(self, network: nn.Module, strength: float, fisher: Mapping[str, torch.Tensor] | None) -> None:
@@ -105,6 +105,9 @@ def diagonal_fisher(
         network: as it will start.
         loss: (1,) losses of a batch.
         batches: of one example each, since gradients are squared one by one.
+
+    Returns:
+        Name of a weight that learns -> (...) float32, of the weight's shape.
     """
     found = {name: torch.zeros_like(weight) for name, weight in learning(network)}
     count = 0
@@ -120,7 +123,7 @@ def diagonal_fisher(
 
 
 def read_fisher(path: Path, network: nn.Module) -> dict[str, torch.Tensor]:
-    """The values of each weight that learns.
+    """The values of each weight that learns, (...) float32 as the weight.
 
     Raises:
         UserError: no such file, or it is not of this network.

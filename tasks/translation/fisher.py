@@ -32,7 +32,7 @@ FULL_SCALE = 2**15  # of int16
 
 
 def estimate(grid: Grid, to: str, count: int) -> dict[str, torch.Tensor]:
-    """Name of a weight that learns -> its diagonal Fisher information for texts in the language `to`.
+    """Name of a weight that learns -> its diagonal Fisher information for texts in `to`, (...) as the weight.
 
     Args:
         grid: of the task "translation".

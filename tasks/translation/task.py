@@ -107,7 +107,11 @@ class Translation:
         return Needs(sentence=True, frozen_bytes=size)
 
     def weights_sha(self) -> str:
-        """The model's and its tokenizer's, and that of the files which the options name."""
+        """The model's and its tokenizer's, and that of the files which the options name.
+
+        Raises:
+            UserError: the tokenizer lacks a language of the options, or a file cannot be read.
+        """
         for key, languages in (
             ("to", (self.options.to,)),
             ("also", self.options.also),
@@ -124,7 +128,11 @@ class Translation:
         return digest.hexdigest()
 
     def check(self, clips: Sequence[Clip]) -> None:
-        """Every test clip has a text in each language to write."""
+        """Looks that every test clip has a text in each language to write.
+
+        Raises:
+            UserError: one has none; names it.
+        """
         for target in self.options.targets:
             for clip in clips:
                 self._text(clip, target)

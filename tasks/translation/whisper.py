@@ -131,7 +131,7 @@ class Whisper:
 
         Args:
             network: the model.
-            hidden_KPH: what the encoder makes of the clips.
+            hidden_KPH: (K, P, H), what the encoder makes of the clips.
             prompts: one a clip, of the same length.
             beams: of beam search; 1 is greedy.
             most: tokens after which a text ends.
