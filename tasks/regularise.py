@@ -62,7 +62,7 @@ class Penalty(nn.Module):
             self.register_buffer(f"fisher_{number}", None if fisher is None else fisher[name], persistent=False)
 
     def forward(self, network: nn.Module) -> torch.Tensor:
-        """Shape ()."""
+        """The penalty of the weights as they are, shape ()."""
         weights = dict(network.named_parameters())
         total = torch.zeros((), device=weights[self.names[0]].device)
         for number, name in enumerate(self.names):

@@ -252,13 +252,13 @@ def test_a_huge_strength_keeps_the_decoder_and_strength_0_is_none_bit_for_bit(tm
 
 
 def test_the_same_sample_gives_the_fisher_information_that_a_grid_takes(tmp_path: Path) -> None:
-    task = make(also=("no",))
+    task = make(also=("source",))
     network = task.network(Setup(Mixture(), CLIPS, 0)).eval()
     batches = [
         Batch(
             torch.from_numpy(wave(clip))[None],
             torch.tensor([clip.length]),
-            task.labels(network, [Example((clip,), "no")]),
+            task.labels(network, [Example((clip,), "source")]),
         )
         for clip in CLIPS[:3]
     ]
