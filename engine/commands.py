@@ -270,9 +270,21 @@ def _print_plan(job: Job, part: Selection, console: Console, measured: bool = Fa
     if not measured:
         kept = f", and what keep = {list(grid.keep)} leaves" if grid.keep else ""
         rows.append(("disk", f"{len(planned.pending) * BYTES_PER_RESULT / 1e6:.1f} MB{kept}"))
+        rows += _frozen_row(job, audio)
         rows += time_rows(job, estimate(job, audio, planned.pending))
     rows.append(("results", str(job.results)))
     _print_rows(rows, console)
+
+
+def _frozen_row(job: Job, audio: Audio) -> list[tuple[str, str]]:
+    """What the outputs of the task's frozen part will take, where it says how much a clip takes."""
+    if not (a_clip := job.task.needs.frozen_bytes):
+        return []
+    count, room = audio.clips(), job.grid.resources.frozen_gigabytes
+    size = count * a_clip / 1e9
+    over = "" if size <= room else "; what is beyond frozen_gigabytes is computed in every epoch again"
+    text = f"{size:.2f} GB for {count} clips of {a_clip / 1e6:.2g} MB, of {room:g} GB allowed{over}"
+    return [("frozen outputs", text)]
 
 
 def _print_rows(rows: Iterable[tuple[str, str]], console: Console) -> None:

@@ -53,6 +53,25 @@ class Audio:
     def _seed(self) -> int:
         return self._job.grid.seeds.all[0]
 
+    def clips(self) -> int:
+        """Different clips that the grid's trials train on or are scored on; blocks of a seed are nested."""
+        from engine.train import trial_data
+
+        grid, largest, shas = self._job.grid, dict[tuple[str, int | None], int](), set[str]()
+        for trial in grid.trials():
+            seed = trial.seed if grid.blocks == "per_seed" else None
+            for code, count in trial.mixture.total_samples.items():
+                largest[code, seed] = max(largest.get((code, seed), 0), count)
+        for (code, seed), count in largest.items():
+            data = trial_data(
+                self._job, self._task, Mixture.of({code: count}), self._seed if seed is None else seed, ()
+            )
+            shas |= {clip.sha for clip in data.training}
+        for code in {code for trial in grid.trials() for code in grid.evaluated(trial.mixture)}:
+            tests = trial_data(self._job, self._task, Mixture(), self._seed, (code,)).tests
+            shas |= {clip.sha for clip in tests[code]}
+        return len(shas)
+
     def _block(self, code: str, count: int) -> tuple[int, float]:
         """Number of clips and seconds of a block."""
         from engine.train import trial_data

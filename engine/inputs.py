@@ -1,6 +1,7 @@
 """From clips to padded batches: waves of the prepared store, or cached outputs of a frozen part."""
 
 import hashlib
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -68,22 +69,42 @@ class FrozenOutputs:
     """Outputs of a network's frozen part, each computed once and kept in a file named by what went in.
 
     A killed run loses at most the batch in flight; two runs at once write equal files. A clip without an output ends
-    the trial with its name.
+    the trial with its name. What the folder has no room for is computed again each time it is asked for; several
+    processes that fill it at once may go beyond its limit by what each of them adds.
     """
 
-    def __init__(self, frozen: Frozen, waves: Inputs, folder: Path, device: torch.device, seconds: float) -> None:
+    def __init__(
+        self, frozen: Frozen, waves: Inputs, folder: Path, device: torch.device, seconds: float, room: float = math.inf
+    ) -> None:
         self._frozen, self._waves, self._device, self._seconds = frozen, waves, device, seconds
         self._folder = folder / hashlib.sha256(frozen.key.encode()).hexdigest()[:16]
+        self._room = room
+        if room < math.inf:
+            self._room -= sum(path.stat().st_size for path in self._folder.rglob("*.npy"))
 
     def prepare(self, clips: Sequence[Clip]) -> int:
-        """Computes what is missing, in batches of like length. Returns how many clips were computed."""
+        """Computes what is missing and has room, in batches of like length. Returns how many clips were computed."""
         missing = list({clip.sha: clip for clip in clips if not self._path(clip).exists()}.values())
+        done = 0
         for numbers in length_batches(missing, self._seconds):
-            part = [missing[number] for number in numbers]
-            for clip, array in zip(part, self._computed(part), strict=True):
+            if self._room <= 0:
+                break
+            self._keep([missing[number] for number in numbers])
+            done += len(numbers)
+        return done
+
+    def _keep(self, clips: Sequence[Clip]) -> list[np.ndarray]:
+        """The outputs of a batch, computed; those that there is room for are written."""
+        arrays = []
+        for clip, computed in zip(clips, self._computed(clips), strict=True):
+            array = np.asarray(computed)
+            array = array if array.dtype == np.float16 else array.astype(np.float32)
+            arrays.append(array)
+            if array.nbytes <= self._room:
+                self._room -= array.nbytes
                 with replacing(self._path(clip)) as partial:
-                    np.save(partial, np.asarray(array, dtype=np.float32), allow_pickle=False)
-        return len(missing)
+                    np.save(partial, array, allow_pickle=False)
+        return arrays
 
     @torch.no_grad()
     def _computed(self, clips: Sequence[Clip]) -> Sequence[np.ndarray]:
@@ -111,9 +132,13 @@ class FrozenOutputs:
         return [array for half in (clips[:middle], clips[middle:]) for array in self._computed(half)]
 
     def arrays(self, clips: Sequence[Clip]) -> list[np.ndarray]:
-        """The outputs, (T, D) float32 each; a part that gives (D,) counts as T = 1."""
-        self.prepare(clips)
-        return [np.atleast_2d(self._kept(clip)) for clip in clips]
+        """The outputs, (T, D) float32 or float16 each; a part that gives (D,) counts as T = 1."""
+        missing = list({clip.sha: clip for clip in clips if not self._path(clip).exists()}.values())
+        made: dict[str, np.ndarray] = {}
+        for numbers in length_batches(missing, self._seconds):
+            part = [missing[number] for number in numbers]
+            made |= {clip.sha: array for clip, array in zip(part, self._keep(part), strict=True)}
+        return [np.atleast_2d(made[clip.sha] if clip.sha in made else self._kept(clip)) for clip in clips]
 
     def _kept(self, clip: Clip) -> np.ndarray:
         """What the file of a clip holds.

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -33,7 +34,11 @@ def keep_outputs(job: Job, trial: Trial, tests: Mapping[str, Tests], scored: Sco
 
 def keep_checkpoint(task: Task, network: nn.Module, path: Path) -> None:
     """Writes the network's weights as safetensors and, beside them, the folder that a task with `save` makes of it."""
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    # Copies: two names of one tied weight may not share memory in the file.
+    weights = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in network.state_dict().items()
+    }
     with replacing(path) as partial:
         save_file(weights, partial)
     if save := getattr(task, "save", None):

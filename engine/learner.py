@@ -230,9 +230,9 @@ class Learner:
     def _batch(self, clips: Sequence[Clip]) -> Batch:
         """Inputs on the device; from pinned memory, so that nobody waits for the copy."""
         assert self.inputs is not None, "a task with clips has inputs"
-        batch = collate(self.inputs.arrays(clips))
+        batch = replace(collate(self.inputs.arrays(clips)), languages=tuple(clip.language for clip in clips))
         if self.device.type == "cuda":
-            batch = Batch(batch.values.pin_memory(), batch.lengths.pin_memory())
+            batch = replace(batch, values=batch.values.pin_memory(), lengths=batch.lengths.pin_memory())
         return batch.to(self.device)
 
     def _leave_state(self, fitting: Fitting, checkpoints: Checkpoints, selection: Selection | None) -> None:

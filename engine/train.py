@@ -211,7 +211,8 @@ def _inputs(job: Job, task: Task, network: Any, device: torch.device) -> Inputs 
     if (frozen := task.frozen(network)) is None:
         return Waves(job.corpus)
     seconds = _evaluation_seconds(job.grid.resources)
-    return FrozenOutputs(frozen, CheckedWaves(job.corpus), job.cache / "frozen", device, seconds)
+    room = job.grid.resources.frozen_gigabytes * 1e9
+    return FrozenOutputs(frozen, CheckedWaves(job.corpus), job.cache / "frozen", device, seconds, room)
 
 
 def _prepare(inputs: FrozenOutputs, data: TrialData, world: World) -> None:

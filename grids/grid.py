@@ -138,6 +138,7 @@ class Resources:
             on a GPU; a batch that does not fit is halved.
         checkpoint_seconds: a training longer than this leaves its state every so often, to go on from; 0: never.
         trials_per_tuner: trials handed to one Ray Tune run; a new one starts when they are through.
+        frozen_gigabytes: disk that the kept outputs of one frozen part may take; what has no room is computed again.
     """
 
     workers_per_trial: int = 1
@@ -147,12 +148,13 @@ class Resources:
     evaluation_seconds: float = 0.0
     checkpoint_seconds: float = 300.0
     trials_per_tuner: int = 1000
+    frozen_gigabytes: float = 100.0
 
     def __post_init__(self) -> None:
         for name in ("workers_per_trial", "cpus_per_trial", "trials_per_tuner"):
             require(getattr(self, name) >= 1, f"{name} in [resources] is {getattr(self, name)}; allowed: >= 1")
         require(self.max_retries >= 0, f"max_retries in [resources] is {self.max_retries}; allowed: >= 0")
-        for name in ("evaluation_seconds", "checkpoint_seconds"):
+        for name in ("evaluation_seconds", "checkpoint_seconds", "frozen_gigabytes"):
             require(getattr(self, name) >= 0, f"{name} in [resources] is {getattr(self, name)}; allowed: >= 0")
         gpus = self.gpus_per_trial
         require(gpus >= 0 and (gpus <= 1 or gpus == int(gpus)), f"gpus_per_trial is {gpus}; allowed: 0 to 1, or whole")

@@ -30,6 +30,7 @@ TASKS = {
     "speaker/speech_llm": "tasks.speaker.speech_llm:SpeechLLM",
     "speaker/untrained": "tasks.speaker.untrained:Untrained",
     "toy": "tasks.toy:Toy",
+    "translation": "tasks.translation.task:Translation",
 }
 
 

@@ -106,16 +106,19 @@ class Batch:
         values: (K, T) float32 waves, 16 kHz, in [-1, 1]; or (K, T, D) outputs of a frozen part. Padding is 0.
         lengths: (K,) int64, valid positions along T.
         labels: what `Task.labels` made of the examples; empty in evaluation.
+        languages: the clips' languages, in evaluation.
     """
 
     values: "torch.Tensor"
     lengths: "torch.Tensor"
     labels: Mapping[str, "torch.Tensor"] = field(default_factory=dict)
+    languages: tuple[str, ...] = ()
 
     def to(self, device: "torch.device") -> "Batch":
         """The batch on another device."""
         labels = {name: label.to(device, non_blocking=True) for name, label in self.labels.items()}
-        return Batch(self.values.to(device, non_blocking=True), self.lengths.to(device, non_blocking=True), labels)
+        values, lengths = (tensor.to(device, non_blocking=True) for tensor in (self.values, self.lengths))
+        return Batch(values, lengths, labels, self.languages)
 
 
 @dataclass(frozen=True)

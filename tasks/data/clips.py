@@ -93,6 +93,7 @@ class Needs:
         languages: fewest languages of a mixture.
         cohort: scoring needs what the network makes of its training clips too.
         switched: the test set of each language of a mixture is followed by `SwitchedClip`s to each other one.
+        frozen_bytes: what the outputs of a frozen part take on disk, a clip; 0 where there are none, or few.
     """
 
     audio: bool = True
@@ -104,3 +105,4 @@ class Needs:
     languages: int = 0
     cohort: bool = False
     switched: bool = False
+    frozen_bytes: int = 0

@@ -19,14 +19,17 @@ from tasks.asr.text import text_of
 from tasks.asr.transducer import Shape
 from tasks.base import Output, Setup, Task, Tests
 from tasks.data.clips import GENDERS, Clip
+from tasks.translation.texts import text_in
 from tests.tasks.toys import TOYS
 from tests.tasks.waves import WORDS, MadeWaves, make_clips
 
 SCRATCH = ("asr/deepspeech", "asr/emformer", "asr/jasper", "asr/quartznet")
 MODELS = {  # of the others: "tiny"
     "speaker/speech_llm": "tiny-llm",
+    "translation": "tiny-whisper",
     **dict.fromkeys(("speaker/ecapa", "speaker/siamese", *SCRATCH), "none"),
 }
+TEXTS = str(Path(__file__).parents[1] / "data" / "words.tsv")
 OPTIONS: dict[str, dict[str, Any]] = {
     "asr/deepspeech": {"channels": (4, 4), "layers": 1, "units": 32},
     "asr/emformer": {
@@ -49,6 +52,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "asr/quartznet": {"blocks": 5, "repeats": 1, "scale": 1 / 8},
     "speaker/ecapa": {"channels": 32, "aggregated": 64, "embedding": 32, "crop_seconds": 0.25},
     "speaker/siamese": {"channels": 32},
+    "translation": {"to": "en", "also": ("source",), "max_tokens": 40, "texts": TEXTS},
 }
 NAMES = [*TASKS, *TOYS]
 CPU = torch.device("cpu")
@@ -62,6 +66,7 @@ FAST = {
     "speaker/mhubert": Train(learning_rate=3e-3, epochs=25, batch_size=4),
     "speaker/mhubert_validated": Train(learning_rate=3e-3, epochs=25, batch_size=4),
     "speaker/siamese": Train(learning_rate=3e-3, epochs=25, batch_size=4),
+    "translation": Train(learning_rate=3e-3, epochs=25, batch_size=4),
 }
 CODES = ("no", "zh-CN")
 NOTHING_TO_TRAIN = {"retrieval", "speaker/untrained", "toy", "toy retrieval"}
@@ -209,6 +214,7 @@ def perfect(name: str, clip: Clip, speakers: list[str]) -> Output:
         "toy pairs": {"embedding": np.eye(len(speakers))[speakers.index(clip.speaker)]},
         "toy frozen encoder": {"male": np.array(int(clip.gender == "male"))},
         "toy retrieval": {"embedding": np.eye(4)[WORDS.index(clip.sentence)]},
+        "translation": {"text en": np.array(text_in(clip, "en", TEXTS)), "text source": np.array(clip.sentence)},
     }[name.partition("/")[0]]
 
 
