@@ -112,7 +112,7 @@ def switched(first: Sequence[Clip], second: Sequence[Clip]) -> tuple[SwitchedCli
         SwitchedClip(
             one.language, f"{one.name} {other.name}", one.speaker, one.gender, f"{one.sentence} {other.sentence}",
             one.split, one.offset, one.length + other.length,
-            hashlib.blake2b(f"{one.sha} {other.sha}".encode(), digest_size=16).hexdigest(), one, other,
+            hashlib.blake2b(f"{one.sha} {other.sha}".encode(), digest_size=16).hexdigest(), first=one, second=other,
         )
         for one, other in zip(first, second, strict=False)
     )  # fmt: skip

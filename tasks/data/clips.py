@@ -53,7 +53,7 @@ class Clip:
         return ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SwitchedClip(Clip):
     """A clip of one language and, right after it, one of another: a test clip in which the language changes.
 
