@@ -191,7 +191,7 @@ def test_a_kept_checkpoint_is_a_plain_whispers(tmp_path: Path) -> None:
     one = learner(make(), tmp_path)
     one.fit([CLIPS], 0)
     path = tmp_path / "model.safetensors"
-    keep_checkpoint(one.network, path)
+    keep_checkpoint(one.task, one.network, path)
     folder = one.task.whisper.folder  # type: ignore[attr-defined]
     plain = WhisperForConditionalGeneration(WhisperConfig.from_pretrained(folder))
     plain.load_state_dict(load_file(path))
