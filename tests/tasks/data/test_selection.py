@@ -1,6 +1,5 @@
 """What of a listing is decoded."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,7 +28,6 @@ def train_row(name: str, speaker: str) -> Row:
     return Row(name, "train", speaker, "", "x", "", "", "", None)
 
 
-@pytest.mark.slow
 @given(ROWS, st.sampled_from([frozenset[str](), frozenset({"p", "q"})]))
 def test_every_listed_row_is_kept_or_dropped_and_speakers_have_one_split_and_one_gender(
     rows: list[Row], visitors: frozenset[str]
