@@ -21,6 +21,7 @@ def cluster(*arguments: object, **environment: str) -> subprocess.CompletedProce
     """Runs `python -m cluster` to its end."""
     command = [sys.executable, "-m", "cluster", *map(str, arguments)]
     environ = {**os.environ, **environment}
+    environ.pop("TORCHINDUCTOR_CACHE_DIR", None)  # torch sets it in this process, and a job would keep its folder
     return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT, env=environ)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.jobs import NODES, SET_UP, STATE, Job, cluster, leftovers, nodes_are_idle, slurm, submit, until
-from tests.engine.runs import engine, gender_grid, scores, write_grid
+from tests.engine.runs import ROOT, engine, gender_grid, scores, write_grid
 from tests.tasks.data.hostile import plain_release
 
 pytestmark = [pytest.mark.slurm, pytest.mark.ray, pytest.mark.slow]
@@ -23,6 +23,7 @@ LANGUAGES = ["ca", "no", "zh-CN"]
 
 @pytest.fixture(scope="module", autouse=True)
 def slurm_of_three_nodes() -> Iterator[None]:
+    assert not ROOT.is_relative_to("/tmp"), "each node has a /tmp of its own: check the project out elsewhere"
     missing = [name for name in ("slurmctld", "slurmd", "munged", "ip") if shutil.which(name) is None]
     if os.geteuid() != 0 or missing:
         why = f"needs {', '.join(missing)}" if missing else "needs root"

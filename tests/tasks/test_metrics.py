@@ -17,6 +17,7 @@ def test_macro_f1_by_hand() -> None:
 
 def test_a_class_that_is_never_guessed_counts_0() -> None:
     assert macro_f1(np.array([0, 1]), np.array([0, 0]), 2) == pytest.approx((2 / 3) / 2)
+    assert macro_f1(np.array([0, 0]), np.array([0, 0]), 2) == pytest.approx(1 / 2), "a class that is not there counts 0"
     assert accuracy(np.array([0, 1]), np.array([0, 0])) == 0.5
 
 

@@ -35,7 +35,6 @@ def train_row(name: str, speaker: str) -> Row:
     return Row(name, "train", speaker, "", "x", "", "", "", None)
 
 
-@pytest.mark.slow
 @given(ROWS, st.sampled_from([frozenset[str](), frozenset({"p", "q"})]))
 def test_every_listed_row_is_kept_or_dropped_and_speakers_have_one_split_and_one_gender(
     rows: list[Row], visitors: frozenset[str]
