@@ -30,6 +30,7 @@ def characters_of(words: set[str], clips: tuple[Clip, ...]) -> list[list[bool]]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["demo_asr"])
 def test_half_of_the_characters_of_unseen_speakers_are_right(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from engine.store import Store
+from tasks.data.cache import cache_folder
 from tests.engine.runs import ROOT, engine, scores, write_grid
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -49,7 +50,7 @@ def cluster() -> Iterator[Cluster]:
     ports = free_ports(6)
     environ = {
         **os.environ, "HOME": str(home), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token),
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "CLTM_CACHE": str(folder / "cache"),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "CLTM_CACHE": str(cache_folder()),
     }  # fmt: skip
     names = (
         "port", "dashboard-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port", "metrics-export-port",
@@ -123,7 +124,7 @@ def test_the_documented_line_runs_to_its_end_with_the_scores_of_a_plain_run(clus
     assert "complete: no trial is missing" in done.stdout
     results = cluster.home / "results" / "demo"  # in Ray's copy they would be gone
     assert len(list(Store(results).results())) == 5
-    plain = engine("run", demo, "--results", tmp_path / "plain", cache=Path(cluster.environ["CLTM_CACHE"]))
+    plain = engine("run", demo, "--results", tmp_path / "plain")
     assert plain.returncode == 0, plain.stdout + plain.stderr
     assert scores(results).equals(scores(tmp_path / "plain"))
 

@@ -22,6 +22,7 @@ def two_errors_above_0(difference: np.ndarray) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["demo_speaker", "demo_speaker_validated"])
 def test_identification_learns_to_verify(name: str, tmp_path: Path) -> None:
     """The demo's settings; its N of 60 is too little to beat the filter bank of the built-in encoder."""

@@ -113,6 +113,7 @@ def test_clips_in_which_the_language_changes_are_scored_apart_and_by_the_rules_o
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["deepspeech", "emformer", "jasper", "quartznet"])
 def test_less_than_half_the_characters_of_unseen_speakers_are_wrong(name: str, tmp_path: Path) -> None:
     """One training of the demo grid. Of unseen words (`wer_unseen`) nearly all are wrong: the corpus says few words."""

@@ -18,6 +18,7 @@ LANGUAGE = "ca"
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["demo_speaker_ecapa", "demo_speaker_siamese"])
 def test_twice_the_clips_beat_once_beat_none(name: str, tmp_path: Path) -> None:
     """Each step is at least 2 standard errors of the paired differences of 5 seeds, with the demo grid's settings."""

@@ -130,6 +130,7 @@ def test_a_second_run_embeds_nothing_and_gives_the_same_scores(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_blocks_beat_one_and_one_beats_the_untouched_model(tmp_path: Path) -> None:
     """AUC on the synthetic corpus with the tiny LLM: means over two languages, differences paired over 5 seeds."""
     codes, size, seeds = ("es", "tr"), 60, range(5)

@@ -44,6 +44,7 @@ def corpus() -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_fifty_sentences_are_learnt_by_heart(corpus: Path, tmp_path: Path) -> None:
     clips = {clip.sentence: clip for clip in open_language(corpus, "ca").clips if clip.split == "train"}
     fifty = list(clips.values())[:50]
@@ -51,6 +52,7 @@ def test_fifty_sentences_are_learnt_by_heart(corpus: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_unseen_speakers_are_translated_better_than_by_any_one_sentence(corpus: Path, tmp_path: Path) -> None:
     clips = [clip for clip in open_language(corpus, "ca").clips if clip.split == "train"]
     training, heard = clips[:600], {clip.speaker for clip in clips[:600]}
