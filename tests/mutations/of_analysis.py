@@ -168,6 +168,6 @@ MUTATIONS = (
     Mutation(
         "verification sees nothing", "analysis/verify.py",
         "return both_nan or math.isclose(one, other, rel_tol=RELATIVE, abs_tol=ABSOLUTE)", "return True",
-        "a changed report agrees", ("tests/analysis/test_verify.py",),
+        "a changed report agrees", ("tests/analysis/test_verify.py",), slow=True,
     ),
 )  # fmt: skip
