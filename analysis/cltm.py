@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grids.errors import UserError, one_line_errors
-from grids.files import expanded
+from grids.files import expanded, writing_to
 
 if TYPE_CHECKING:
     from analysis.analyse import Analysis
@@ -174,11 +174,8 @@ def write_raw(source: "Source", out: Path) -> tuple[Path, ...]:
     """
     from analysis import raw_output
 
-    try:
-        out.mkdir(parents=True, exist_ok=True)
+    with writing_to(out):
         return raw_output.write_raw(source, out)
-    except OSError as error:
-        raise UserError(f"cannot write into {str(out)!r}: {error.strerror or error}") from None
 
 
 def _print_raw(source: "Source", paths: Sequence[Path]) -> None:
@@ -203,14 +200,11 @@ def write(analysis: "Analysis", out: Path) -> tuple[Path, ...]:
     from analysis.plots import write_heatmap
     from analysis.report import write_report
 
-    try:
-        out.mkdir(parents=True, exist_ok=True)
+    with writing_to(out):
         tables, heatmap = write_tables(analysis, out), write_heatmap(analysis, out)
         drawn = _write_figures(analysis, out)
         report = write_report(analysis, out, drawn)
         return (*tables, *heatmap, *drawn.paths, *write_latex(analysis, out), report)
-    except OSError as error:
-        raise UserError(f"cannot write into {str(out)!r}: {error.strerror or error}") from None
 
 
 def _write_figures(analysis: "Analysis", out: Path) -> "Drawn":

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grids.errors import UserError, one_line_errors
+from grids.files import writing_to
 
 if TYPE_CHECKING:
     from analysis.comparison import Pair, Side
@@ -138,12 +139,9 @@ def _run(options: argparse.Namespace) -> int:
     found = compute(options)
     short = [one.name.replace("/", "-") for one in found.sides]
     out: Path = options.out or Path("-vs-".join(short)[:120])
-    try:
-        out.mkdir(parents=True, exist_ok=True)
+    with writing_to(out):
         paths = write_comparison(found, out)
         record(parser(), options, out, paths)
-    except OSError as error:
-        raise UserError(f"cannot write into {str(out)!r}: {error.strerror or error}") from None
     lines = [f"{len(found.languages)} shared languages", *(pair_line(pair) for pair in found.pairs)]
     written = f"written to {out}: {', '.join(path.name for path in paths)}"
     print("\n".join([*lines, written]))  # noqa: T201

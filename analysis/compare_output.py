@@ -129,7 +129,7 @@ def comparison_page(found: Comparison, figure: Path) -> Page:
     for pair in found.pairs:
         sections += _pair_sections(pair)
     notes = tuple(f"{pair.one} and {pair.other}: {note}" for pair in found.pairs for note in pair.notes)
-    title = " and ".join(one.name for one in found.sides) + " compared"
+    title = f"Compared: {', '.join(one.name for one in found.sides)}"
     lead = (f"{len(found.languages)} languages are in every matrix: {', '.join(found.languages)}.",)
     foot = "Errors of two matrices are taken as independent; where trials share seeds and data, the tests are cautious."
     return Page(title, lead, tuple(dict.fromkeys(notes)), tuple(sections), foot)

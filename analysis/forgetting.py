@@ -22,7 +22,7 @@ from analysis.drawing import FONT, INK, LINE, draw_labels, plain_axes, write_fig
 from analysis.uncertainty import Floats, t_quantile
 from engine.store import Store
 from grids.errors import UserError, one_line_errors
-from grids.files import write_atomically
+from grids.files import write_atomically, writing_to
 from grids.grid import load
 from grids.mixture import Mixture
 
@@ -119,8 +119,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     writer = csv.DictWriter(text, list(asdict(points[0])), lineterminator="\n")
     writer.writeheader()
     writer.writerows(asdict(point) for point in points)
-    write_atomically(asked.out / "forgetting.csv", text.getvalue())
-    write_figure("forgetting", lambda width: forgetting_figure(points, asked.metric, asked.condition, width), asked.out)
+    with writing_to(asked.out):
+        write_atomically(asked.out / "forgetting.csv", text.getvalue())
+        write_figure(
+            "forgetting", lambda width: forgetting_figure(points, asked.metric, asked.condition, width), asked.out
+        )
     print(text.getvalue(), end="")  # noqa: T201
     return 0
 

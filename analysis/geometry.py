@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grids.errors import UserError, one_line_errors
+from grids.files import writing_to
 from grids.mixture import ROLES
 
 if TYPE_CHECKING:
@@ -73,12 +74,9 @@ def _run(options: argparse.Namespace) -> int:
 
     found = compute(options)
     out = options.out or options.source[0] / "geometry"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
+    with writing_to(out):
         paths = write_geometry(found, out)
         record(parser(), options, out, paths)
-    except OSError as error:
-        raise UserError(f"cannot write into {str(out)!r}: {error.strerror or error}") from None
     lines = [*(correlation_text(test) for test in found.tests), *(f"note: {note}" for note in found.notes)]
     print("\n".join([*lines, f"written to {out}: {', '.join(path.name for path in paths)}"]))  # noqa: T201
     return 0

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grids.errors import UserError, one_line_errors
+from grids.files import writing_to
 
 if TYPE_CHECKING:
     from analysis.curves import Choice, Curves, Doublings, Fit, PaperChoice, Points
@@ -88,12 +89,9 @@ def _run(options: argparse.Namespace) -> int:
 
     found = compute(options)
     out = options.out or options.source[0] / "interval"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
+    with writing_to(out):
         paths = write_interval(found, out)
         record(parser(), options, out, paths)
-    except OSError as error:
-        raise UserError(f"cannot write into {str(out)!r}: {error.strerror or error}") from None
     for i, code in enumerate(found.curves.languages):
         print(f"{code}: usable N {usable_text(found.usable(i))}")  # noqa: T201
     lines = (*recommendation(found), *(f"note: {note}" for note in found.notes))

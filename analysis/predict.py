@@ -134,14 +134,14 @@ def _run(options: argparse.Namespace) -> int:
     """Computes, writes, and prints one line."""
     from analysis.compare import compare_sources
     from analysis.drawing import write_figure
-    from grids.files import write_atomically
+    from grids.files import write_atomically, writing_to
 
     one, other = compare_sources((options.predictor, options.predicted)).sides
     found = predict(one, other)
     out: Path = options.out or Path(f"{one.name}-predicts-{other.name}".replace("/", "-"))
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / "predict.json", json.dumps(asdict(found), indent=1, ensure_ascii=False) + "\n")
-    write_figure("predict", lambda width: figure(one, other, found, width), out)
+    with writing_to(out):
+        write_atomically(out / "predict.json", json.dumps(asdict(found), indent=1, ensure_ascii=False) + "\n")
+        write_figure("predict", lambda width: figure(one, other, found, width), out)
     sys.stdout.write(f"{line(found)}\nwritten to {out}\n")
     return 0
 

@@ -30,7 +30,9 @@ from pathlib import Path
 from types import FrameType
 from typing import BinaryIO, TextIO
 
+from engine.store import FOLDER_NAME
 from grids.errors import UserError
+from grids.files import writing_to
 
 logger = logging.getLogger(__name__)
 RUNS, CLAIMS = "runs", "claims"  # subfolders of a results folder
@@ -168,17 +170,15 @@ def running(folder: Path) -> Iterator[Run]:
 def _run_file(run: Run) -> BinaryIO:
     """Makes the run's file, which nobody sees before it is locked, and keeps the lock while it is open."""
     fresh = run.path.with_name(f".{run.name}")
-    try:
+    with writing_to(run.folder, FOLDER_NAME):
         for folder in (run.path.parent, run.folder / CLAIMS):
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(exist_ok=True)
         file = fresh.open("wb")
         file.write(_machine() + b"\n")
         file.flush()
         with suppress(OSError):  # of a file system without locks
             fcntl.flock(file, fcntl.LOCK_EX)
         fresh.rename(run.path)
-    except OSError as error:
-        raise UserError(f"cannot write to the results folder {str(run.folder)!r}: {error.strerror}") from None
     return file
 
 
@@ -219,11 +219,8 @@ def alone(folder: Path) -> Iterator[None]:
     Raises:
         UserError: the folder cannot be written to, or another process does not come to the end of its block.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with writing_to(folder, FOLDER_NAME):
         file = (folder / ".lock").open("w")
-    except OSError as error:
-        raise UserError(f"cannot write to the results folder {str(folder)!r}: {error.strerror}") from None
     with file:
         _lock(file, folder)
         yield

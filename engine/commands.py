@@ -21,9 +21,10 @@ from engine.job import Job, joined, make_job, settle
 from engine.pilot import pilot_part, pilot_rows, time_rows
 from engine.plan import Plan, Selection, make_plan
 from engine.status import by_cause, status_of
-from engine.store import Store
+from engine.store import FOLDER_NAME, Store
 from engine.sync import sending
 from grids.errors import Exit, UserError
+from grids.files import writing_to
 from grids.grid import MOST_RUNS, Grid, load
 
 if TYPE_CHECKING:
@@ -361,11 +362,8 @@ def _compact(job: Job) -> None:
     Raises:
         UserError: it cannot be written.
     """
-    try:
-        with alone(job.results):
-            job.store.compact(job.grid.samples)
-    except OSError as error:
-        raise UserError(f"cannot write to the results folder {str(job.results)!r}: {error.strerror}") from None
+    with writing_to(job.results, FOLDER_NAME), alone(job.results):
+        job.store.compact(job.grid.samples)
 
 
 def _print_rest(job: Job, console: Console) -> None:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tomli_w
 
-from engine.store import Identity, Store
+from engine.store import FOLDER_NAME, Identity, Store
 from grids.errors import UserError, unknown
-from grids.files import expanded, write_atomically
+from grids.files import expanded, write_atomically, writing_to
 from grids.grid import NO_BACKBONE, Grid, Train, load
 from tasks import make_task
 from tasks.base import Task
@@ -161,11 +161,9 @@ def settle(job: Job) -> Job:
             cannot be written to.
     """
     store, (grid, identity) = job.store, joined(job)
-    try:
+    with writing_to(store.folder, FOLDER_NAME):
         write_atomically(store.grid_path, _as_toml(replace(grid, train=asdict(job.train))))
         write_atomically(store.identity_path, json.dumps(asdict(identity), indent=1))  # last: it makes the folder ours
-    except OSError as error:
-        raise UserError(f"cannot write to the results folder {str(store.folder)!r}: {error.strerror}") from None
     return replace(job, identity=identity)
 
 

@@ -37,6 +37,7 @@ from grids.mixture import Trial
 from grids.schema import from_table
 from tasks.base import Score
 
+FOLDER_NAME = "the results folder"  # in what people read
 SCORES_SCHEMA = pa.schema(
     [
         ("trial", pa.string()), ("mixture", pa.string()), ("role", pa.string()), ("donor", pa.string()),

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from grids.errors import UserError
+
 PARTIAL = ".partial-"  # what the name of a file that is being written begins with
 
 
@@ -36,6 +38,24 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing_to(folder: Path, name: str = "the folder") -> Iterator[None]:
+    """Makes a folder for what the block writes there.
+
+    Args:
+        folder: it and its parents are made.
+        name: what it is, for people.
+
+    Raises:
+        UserError: the folder cannot be made, or the block cannot write.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write to {name} {str(folder)!r}: {error.strerror or error}") from None
 
 
 def is_full(error: BaseException) -> bool:

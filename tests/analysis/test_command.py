@@ -105,7 +105,7 @@ def test_running_twice_gives_the_same_files(tmp_path):
         (["bad.csv"], "not square"),
         (["good.csv", "--metric", "eer"], "--metric eer needs a results folder or a scores CSV"),
         (["good.csv", "--families", "none.csv"], "cannot read families file 'none.csv'"),
-        (["good.csv", *FAMILIES, "--out", "bad.csv"], "cannot write into 'bad.csv'"),
+        (["good.csv", *FAMILIES, "--out", "bad.csv"], "cannot write to the folder 'bad.csv'"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_two(tmp_path, monkeypatch, capsys, arguments, message):
