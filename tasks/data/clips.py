@@ -24,6 +24,7 @@ class Clip:
         length: number of samples at 16 kHz.
         sha: hash of the decoded samples, so of the content and not of the file.
         item: the meaning of what was said, an id that all languages of a parallel corpus share; "" if unknown.
+        accent: the first that the speaker names, or else the variant; "" if unknown.
     """
 
     language: str
@@ -36,6 +37,7 @@ class Clip:
     length: int
     sha: str
     item: str = ""
+    accent: str = ""
 
     @property
     def seconds(self) -> float:

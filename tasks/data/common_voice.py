@@ -52,13 +52,22 @@ class Row:
     item: str = ""
 
     @property
+    def accent(self) -> str:
+        """The first accent that the speaker names, or else the variant."""
+        return self._first_accent or self.variant
+
+    @property
+    def _first_accent(self) -> str:
+        return BETWEEN_ACCENTS.split(self.accents)[0].strip()
+
+    @property
     def units(self) -> frozenset[str]:
         """What may stand after "@" for this clip, in small letters: the first accent its speaker names, its variant.
 
         An accent also goes by what stands before its parenthesis: "India and South Asia (India, Pakistan, Sri Lanka)".
         """
-        accent = BETWEEN_ACCENTS.split(self.accents)[0]
-        names = (accent, accent.partition("(")[0], self.variant)
+        first = self._first_accent
+        names = (first, first.partition("(")[0], self.variant)
         return frozenset(name.strip().casefold() for name in names) - {""}
 
 

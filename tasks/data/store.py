@@ -27,7 +27,7 @@ MANIFEST = "manifest.parquet"
 REPORT = "report.json"
 OPEN_LANGUAGES = 64
 CLIP_COLUMNS = tuple(field.name for field in fields(Clip) if field.name != "language")
-REPEATING_COLUMNS = ("speaker", "gender", "split", "item")
+REPEATING_COLUMNS = ("speaker", "gender", "split", "item", "accent")
 FURTHER_COLUMNS = ("accents", "variant", "age")
 
 
@@ -38,7 +38,7 @@ class PreparedLanguage:
     Attributes:
         language: the code.
         clips: test, dev and train.
-        sha: hash of what the clips are (names, speakers, genders, sentences, splits, samples), not of where they lie.
+        sha: hash of what the clips are (names, speakers, genders, accents, sentences, splits, samples), not where they lie.
         samples: (T,) int16, all clips one after the other; read-only and memory-mapped.
     """
 
@@ -136,10 +136,14 @@ def write_manifest(path: Path, clips: Sequence[Clip], rows: Sequence[Row]) -> No
 
 
 def _content_sha(clips: Sequence[Clip]) -> str:
-    """Hash of the clips' content, in their order. An item that follows from the sentence adds nothing to it."""
+    """Hash of the clips' content, in their order.
+
+    An item that follows from the sentence, and an unknown accent, add nothing to it.
+    """
     digest = hashlib.sha256()
     for clip in clips:
         content: tuple[str, ...] = (clip.name, clip.speaker, clip.gender, clip.sentence, clip.split, clip.sha)
         content += () if clip.item.startswith(SENTENCE_ITEM) or not clip.item else (clip.item,)
+        content += ("accent", clip.accent) if clip.accent else ()
         digest.update(json.dumps(content).encode() + b"\n")
     return digest.hexdigest()

@@ -108,6 +108,7 @@ def test_samples_are_read_only(hostile: Corpus) -> None:
 def test_the_manifest_keeps_what_else_the_release_says(hostile: Corpus) -> None:
     table = pq.read_table(hostile.folder / "zh-CN" / MANIFEST).to_pylist()
     assert {row["name"]: (row["accents"], row["age"]) for row in table}["old_f.mp3"] == ("north", "teens")
+    assert {clip.name: clip.accent for clip in open_language(hostile.folder, "zh-CN").clips}["old_f.mp3"] == "north"
 
 
 def test_preparing_again_gives_the_same_bytes_with_any_number_of_threads(
