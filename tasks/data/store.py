@@ -38,7 +38,7 @@ class PreparedLanguage:
     Attributes:
         language: the code.
         clips: test, dev and train.
-        sha: hash of what the clips are (name, speaker, gender, accent, sentence, split, samples), not of where they lie.
+        sha: hash of what the clips are (name, speaker, gender, accent, sentence, split, samples), not where they lie.
         samples: (T,) int16, all clips one after the other; read-only and memory-mapped.
     """
 
