@@ -26,7 +26,7 @@ from tasks.backbones import fingerprint
 from tasks.base import Batch, Example, Frozen, Metric, Output, Score, Scored, Setup, Tests
 from tasks.data.clips import Clip, Needs
 from tasks.examples import keyed, shuffled
-from tasks.regularise import Regularise, attach, penalty
+from tasks.regularise import Regularise, attach
 from tasks.translation.scoring import SPACELESS, base, bleu_chrf, signature, word_error_rate
 from tasks.translation.texts import text_in
 from tasks.translation.whisper import IGNORED, SOURCE, Whisper
@@ -179,13 +179,13 @@ class Translation:
         return {"tokens": tokens_BL, "targets": targets_BL}
 
     def loss(self, network: WhisperModel, batch: Batch) -> torch.Tensor:
-        """(B,) cross-entropy, the mean over an example's own tokens; and the penalty, whole in each example."""
+        """(B,) cross-entropy, the mean over an example's own tokens."""
         targets_BL = batch.labels["targets"]
         logits_BLV = self.whisper.logits(network, self._hidden(network, batch), batch.labels["tokens"])
         losses_BL = functional.cross_entropy(
             logits_BLV.float().transpose(1, 2), targets_BL, reduction="none", ignore_index=IGNORED
         )
-        return losses_BL.sum(1) / (targets_BL != IGNORED).sum(1) + penalty(network)
+        return losses_BL.sum(1) / (targets_BL != IGNORED).sum(1)
 
     def outputs(self, network: WhisperModel, batch: Batch) -> Sequence[Output]:
         """What the network writes, a text a language to write."""
