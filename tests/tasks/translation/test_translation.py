@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from analysis.resampled_metrics import RESAMPLED, speakers_of
 from engine.fitting import World
 from engine.inputs import FrozenOutputs
 from engine.keep import keep_checkpoint
@@ -21,7 +23,7 @@ from grids.errors import UserError
 from grids.grid import Model, Train
 from grids.mixture import Mixture
 from tasks import tiny_whisper
-from tasks.base import Batch, Example, Setup
+from tasks.base import Batch, Example, Setup, Tests
 from tasks.regularise import Regularise, diagonal_fisher
 from tasks.translation.scoring import bleu_chrf, signature, word_error_rate
 from tasks.translation.task import Translation, TranslationOptions
@@ -296,6 +298,22 @@ def test_bleu_is_the_sacrebleu_commands(tmp_path: Path) -> None:
         ran = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
         assert 100 * bleu_chrf(guesses, truth, language)[0] == pytest.approx(float(ran.stdout), abs=1e-9)
         assert f"tok:{tokenizer}|" in signature(language)
+
+
+def test_predictions_have_what_the_scores_are_sums_of() -> None:
+    task = make(also=("source",))
+    network = task.network(Setup(Mixture(), CLIPS, 0))
+    texts = [(text_in(clip, "en", TEXTS), clip.sentence) for clip in CLIPS]
+    written = [(f"{en} or so", f"eh {source}") if n % 2 else (en, source) for n, (en, source) in enumerate(texts)]
+    outputs = tuple({"text en": np.array(en), "text source": np.array(source)} for en, source in written)
+    scored = task.score(network, {"no": Tests(CLIPS, outputs)})
+    items = pd.DataFrame(dict(scored.predictions))
+    values = {(score.metric, score.condition): score.value for score in scored.scores}
+    for metric, condition in (("bleu", ""), ("wer", "to source")):
+        own = items[items["condition"] == condition]
+        found = RESAMPLED[metric](own, np.ones((1, len(speakers_of(own)))))
+        assert found[0] == pytest.approx(values[metric, condition], abs=1e-12)
+        assert 0 < found[0] < 1
 
 
 def test_signatures_are_part_of_what_a_result_is() -> None:
