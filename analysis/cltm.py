@@ -48,6 +48,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--families", type=Path, metavar="FILE",
                         help="a CSV with columns code and family, in place of the built-in language table")  # fmt: skip
     parser.add_argument("--metric", metavar="NAME", help="another metric than the primary one")
+    parser.add_argument("--condition", metavar="NAME", default="",
+                        help="the scores under a condition, e.g. 'to en' or 'noise 10 dB'")  # fmt: skip
     parser.add_argument("--languages", type=_codes, metavar="ca,es",
                         help="show these alone; statistics stay those of the whole matrix")  # fmt: skip
     parser.add_argument("--order", choices=("family", "name", "grid", "cluster"), default="family",
@@ -104,7 +106,7 @@ def compute(options: argparse.Namespace) -> "Analysis | Source":
     from analysis.sources import read_source
     from analysis.view import chosen
 
-    source = read_source(options.source, options.metric)
+    source = read_source(options.source, options.metric, options.condition)
     if isinstance(source.content, RawMatrix):
         if options.languages or options.order != "family":
             raise UserError("without any self-gain the matrix is shown whole; leave out --languages and --order")
@@ -116,7 +118,7 @@ def compute(options: argparse.Namespace) -> "Analysis | Source":
     cltm = analysis.cltm
     test_noise = not options.no_test_noise and options.profile == "recommended"
     done = Measured(cltm.metric, cltm, analysis.values, noise=analysis.noise)
-    metrics = every_metric(options.source, options.families, options.profile, done, test_noise)
+    metrics = every_metric(options.source, options.families, options.profile, done, test_noise, options.condition)
     analysis = replace(analysis, metrics=metrics)
     if not options.no_structure and options.profile != "paper":
         families = cltm.families if options.families else top_families(cltm.languages)

@@ -1,13 +1,13 @@
 """Reads results folders (`scores.parquet`, `grid.toml`, `identity.json`): one, one that is still filling, or several.
 
-Of the rows of base, self and cross trials without condition it makes `Scores`; without any self run it makes a
+Of the rows of base, self and cross trials under one condition (none, unless asked for) it makes `Scores`; without any self run it makes a
 `RawMatrix` (`analysis.raw`). Several folders are merged if they hold one experiment, and refused with the reason if
 not. Other roles (zero-shot, third languages, fractions) are not read here.
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,15 +31,16 @@ COLUMNS = (*NEEDED, "mixture", "samples", "n_train", "n_test", "device", "config
 UNTOUCHED = "untouched"
 
 
-def read_folders(folders: Sequence[Path], metric: str | None = None) -> Source:
+def read_folders(folders: Sequence[Path], metric: str | None = None, condition: str = "") -> Source:
     """Reads one results folder, or several that hold parts of one experiment.
 
     Args:
         folders: each holds `scores.parquet`, or the result files that it is made of.
         metric: another metric than the primary one.
+        condition: of the scores; "": those of the plain test sets.
 
     Raises:
-        UserError: no scores, a column missing, an unknown metric, a value that is no number, a score twice, folders
+        UserError: no scores, a column missing, an unknown metric or condition, a value that is no number, a score twice, folders
             that don't belong together, or a learning curve.
     """
     plans = [read_plan(folder) for folder in folders]
@@ -48,7 +49,8 @@ def read_folders(folders: Sequence[Path], metric: str | None = None) -> Source:
     if plan.curve:
         raise UserError(f"{str(folders[0])!r} holds learning curves; read it with python -m analysis.interval")
     expected = plan.matrix and bool(plan.languages)  # a matrix that still lacks its self runs is none without self-gain
-    frame = read_rows(folders, plan, (*MATRIX_ROLES, UNTOUCHED), conditions=not expected)
+    frame = read_rows(folders, plan, (*MATRIX_ROLES, UNTOUCHED), conditions=bool(condition) or not expected)
+    frame = under(frame, condition) if condition else frame
     plain = frame[(frame["condition"] == "") & frame["role"].isin(MATRIX_ROLES)]
     raw = not expected and not (plain["role"] == "self").any()
     beside = frame[(frame["condition"] == "") & (frame["role"] == UNTOUCHED)]
@@ -56,13 +58,24 @@ def read_folders(folders: Sequence[Path], metric: str | None = None) -> Source:
     if plan.languages:
         frame = frame[frame["language"].isin(plan.languages) & frame["donor"].isin([*plan.languages, ""])]
     check_rows(frame, folders)
-    provenance = provenance_of(frame, folders)
+    provenance = replace(provenance_of(frame, folders), condition=condition)
     if raw:
         return Source(raw_from(frame, plan), plan, provenance)
     codes = plan.languages or tuple(sorted({*frame["language"], *frame["donor"]} - {""}))
     seeds = tuple(sorted(int(seed) for seed in frame["seed"].unique()))
     scores = scores_from(frame, codes, seeds, inverted=not bool(frame["higher_is_better"].iloc[0]))
     return Source(scores, plan, provenance, holes(scores, plan), _untouched(beside, scores))
+
+
+def under(frame: "pd.DataFrame", condition: str) -> "pd.DataFrame":
+    """The scores under a condition, as if they were plain ones.
+
+    Raises:
+        UserError: there are none; names the conditions that there are.
+    """
+    if condition not in (known := set(frame["condition"]) - {""}):
+        raise unknown("condition", condition, known)
+    return frame[frame["condition"] == condition].assign(condition="")
 
 
 def _untouched(frame: "pd.DataFrame", scores: Scores) -> Mapping[str, float]:
@@ -162,19 +175,21 @@ def _read_one(folder: Path, plan: Plan, roles: Sequence[str], conditions: bool) 
 
 
 def one_metric(frame: "pd.DataFrame", metric: str | None, folders: Sequence[Path]) -> "pd.DataFrame":
-    """The rows of the metric asked for, or of the primary one.
+    """The rows of the metric asked for, or of the primary one; of the only one, where no primary one was measured.
 
     Raises:
-        UserError: there is no such metric, or not one primary metric.
+        UserError: there is no such metric, or not one to choose.
     """
     if metric is not None:
         if metric not in set(frame["metric"]):
             raise unknown("metric", metric, frame["metric"].unique())
         return frame[frame["metric"] == metric]
-    frame = frame[frame["primary"].astype(bool)]
+    primary = frame[frame["primary"].astype(bool)]
+    frame = frame if primary.empty else primary
     names = sorted(frame["metric"].unique())
     if len(names) != 1:
-        many = f"{_names(folders)} has {len(names)} primary metrics ({', '.join(names)})"
+        kind = "metrics, none of them primary" if primary.empty else "primary metrics"
+        many = f"{_names(folders)} has {len(names)} {kind} ({', '.join(names)})"
         raise UserError(f"{many}; choose one with --metric")
     return frame
 

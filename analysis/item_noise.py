@@ -70,7 +70,7 @@ def item_noise(source: Source, resamplings: int = RESAMPLINGS, roles: Sequence[s
         roles: of the scores that are resampled; "base" alone is quick and gives the errors of P(i) alone.
 
     Returns:
-        The errors; None if nothing was kept, or the metric can't be resampled.
+        The errors; None if nothing was kept (of this condition), or the metric can't be resampled.
 
     Raises:
         UserError: predictions are damaged, or don't give the score that is stored beside them.
@@ -84,20 +84,20 @@ def item_noise(source: Source, resamplings: int = RESAMPLINGS, roles: Sequence[s
     files = {slug: path for folder in folders for slug, path in Store(folder).kept("predictions").items()}
     if not files:
         return None
-    means = _Means(scores, resamplings)
-    frame = _rows(folders, source.plan, scores)
+    means = _Means(scores, source.provenance.condition, resamplings)
+    frame = _rows(folders, source.plan, scores, source.provenance.condition)
     for trial, rows in frame[frame["role"].isin(list(roles))].groupby("trial"):
         if str(trial) in files:
             means.add(files[str(trial)], rows)
-    return means.noise()
+    return means.noise() if means.known else None
 
 
 class _Means:
     """Sums of resampled scores over seeds, by role and place, while files are read one after the other."""
 
-    def __init__(self, scores: Scores, resamplings: int) -> None:
+    def __init__(self, scores: Scores, condition: str, resamplings: int) -> None:
         n = len(scores.languages)
-        self._scores, self._b = scores, resamplings
+        self._scores, self._condition, self._b = scores, condition, resamplings
         self._place = {code: i for i, code in enumerate(scores.languages)}
         # The first "resampling" has weight 1 everywhere: the score itself. Donor n is none (the base).
         self._sum = np.zeros((n, n + 1, resamplings + 1))
@@ -105,11 +105,16 @@ class _Means:
         self._weights = dict[str, tuple[tuple[str, ...], Floats]]()
         self._items = np.zeros(n, dtype=np.int64)
 
+    @property
+    def known(self) -> bool:
+        """Whether anything was added."""
+        return bool(self._count.any())
+
     def add(self, path: Path, rows: "pd.DataFrame") -> None:
         """Adds the predictions of one trial; `rows` are its scores."""
         from analysis.resampled_metrics import RESAMPLED
 
-        items = _read(path, self._scores.metric)
+        items = _read(path, self._scores.metric, self._condition)
         for row in rows.itertuples():
             own = items[items["language"] == row.language]
             if own.empty:
@@ -197,18 +202,19 @@ def _covariance(one: Floats, other: Floats, speakers: Ints) -> Floats:
         return np.where(count > 1, products.sum(axis=-1) / (count - 1) * small, np.nan)
 
 
-def _rows(folders: Sequence[Path], plan: Plan, scores: Scores) -> "pd.DataFrame":
+def _rows(folders: Sequence[Path], plan: Plan, scores: Scores, condition: str) -> "pd.DataFrame":
     """The scores that made the matrix, with their trials."""
-    from analysis.folders import read_rows
+    from analysis.folders import read_rows, under
 
-    frame = read_rows(folders, plan)
+    frame = read_rows(folders, plan, conditions=bool(condition))
+    frame = under(frame, condition) if condition else frame
     codes = list(scores.languages)
     inside = frame["language"].isin(codes) & frame["donor"].isin([*codes, ""])
     return frame[(frame["metric"] == scores.metric) & inside]
 
 
-def _read(path: Path, metric: str) -> "pd.DataFrame":
-    """A trial's predictions."""
+def _read(path: Path, metric: str, condition: str) -> "pd.DataFrame":
+    """A trial's predictions under a condition; a clip of no known speaker is a speaker of its own."""
     import pandas as pd
     import pyarrow as pa
 
@@ -222,7 +228,9 @@ def _read(path: Path, metric: str) -> "pd.DataFrame":
     if missing:
         raise UserError(f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; without it, give "
                         "--no-test-noise")  # fmt: skip
-    return items
+    if "clip" in items and "speaker" in items:
+        items["speaker"] = items["speaker"].where(items["speaker"] != "", items["clip"])
+    return items[(items["condition"] if "condition" in items else pd.Series("", items.index)) == condition]
 
 
 def columns(noise: ItemNoise) -> Mapping[str, Floats]:

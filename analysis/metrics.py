@@ -10,7 +10,7 @@ import numpy as np
 
 from analysis.diagnostics import Value
 from analysis.families import families_of
-from analysis.folders import read_plan, read_rows
+from analysis.folders import read_plan, read_rows, under
 from analysis.item_noise import ItemNoise, item_noise
 from analysis.matrix import CLTM, from_scores
 from analysis.merge import merged_plan
@@ -57,6 +57,7 @@ def every_metric(
     profile: Profile = "recommended",
     done: Measured | None = None,
     test_noise: bool = False,
+    condition: str = "",
 ) -> tuple[Measured, ...]:
     """Each metric that the scores have, primary ones first, then by name; none for a bare matrix.
 
@@ -66,24 +67,28 @@ def every_metric(
         profile: of the aggregates.
         done: a metric that need not be computed again.
         test_noise: resample the test sets whose predictions were kept.
+        condition: of the scores.
 
     Raises:
         UserError: the source can't be used.
     """
     return tuple(
-        done if done is not None and name == done.name else _measured(paths, name, families, profile, test_noise)
-        for name in metrics_of(paths)
+        done
+        if done is not None and name == done.name
+        else _measured(paths, name, families, profile, test_noise, condition)
+        for name in metrics_of(paths, condition)
     )
 
 
-def metrics_of(paths: Sequence[Path]) -> tuple[str, ...]:
+def metrics_of(paths: Sequence[Path], condition: str = "") -> tuple[str, ...]:
     """The names of the metrics, primary ones first, then by name; none for a bare matrix.
 
     Raises:
         UserError: the folders have no scores.
     """
     if paths[0].is_dir():
-        frame = read_rows(paths, merged_plan([read_plan(path) for path in paths]))
+        frame = read_rows(paths, merged_plan([read_plan(path) for path in paths]), conditions=bool(condition))
+        frame = under(frame, condition) if condition else frame
         primary = set(frame["metric"][frame["primary"].astype(bool)])
         return tuple(sorted(map(str, frame["metric"].unique()), key=lambda name: (name not in primary, name)))
     with paths[0].open(encoding="utf-8-sig", newline="") as file:
@@ -108,10 +113,12 @@ def _agreement(one: tuple[str, CLTM], other: tuple[str, CLTM]) -> Agreement:
     return Agreement(one[0], other[0], cells, correlation(*values))
 
 
-def _measured(paths: Sequence[Path], name: str, families: Path | None, profile: Profile, test_noise: bool) -> Measured:
+def _measured(
+    paths: Sequence[Path], name: str, families: Path | None, profile: Profile, test_noise: bool, condition: str
+) -> Measured:
     """The matrix and the aggregates of a metric, or why it has none: another metric's fault ends no report."""
     try:
-        source = read_source(paths, name)
+        source = read_source(paths, name, condition)
         content = source.content
         if not isinstance(content, Scores):
             return Measured(name, None, problem="it has no self-gain, so no r")

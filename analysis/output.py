@@ -57,6 +57,7 @@ def summary_text(analysis: Analysis) -> str:
     cltm, plan, provenance = analysis.cltm, analysis.plan, analysis.provenance
     summary = {
         "metric": cltm.metric or None,
+        "condition": provenance.condition or None,
         "n": cltm.n,
         **{value.aggregate.key: value.value for value in analysis.values},
         "profile": analysis.profile,

@@ -26,7 +26,8 @@ def raw_headline(source: Source) -> str:
     raw = _content(source)
     what = "raw gains" if raw.gains else "raw scores"
     seeds = f"{len(raw.seeds)} seed{'s' * (len(raw.seeds) != 1)}"
-    parts = [source.plan.name, source.plan.task, raw.metric, what, f"{len(raw.languages)} languages", seeds]
+    said = (source.plan.name, source.plan.task, raw.metric, source.provenance.condition, what)
+    parts = [*said, f"{len(raw.languages)} languages", seeds]
     return " \N{MIDDLE DOT} ".join(part for part in parts if part)
 
 
@@ -60,6 +61,7 @@ def write_raw_tables(source: Source, out: Path) -> tuple[Path, ...]:
         "kind": KIND,
         "values": "P(i+j) - P(i)" if raw.gains else "score of the target with the other language",
         "metric": raw.metric,
+        "condition": provenance.condition or None,
         "inverted": raw.inverted,
         "grid": source.plan.name,
         "task": source.plan.task or None,

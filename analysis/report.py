@@ -91,7 +91,7 @@ def render(analysis: Analysis, drawn: Drawn = NOTHING_DRAWN) -> str:
 def headline(analysis: Analysis) -> str:
     """Grid, task, metric, number of languages and seeds, in one line."""
     cltm, plan = analysis.cltm, analysis.plan
-    parts = [plan.name, plan.task, cltm.metric, f"{cltm.n} languages"]
+    parts = [plan.name, plan.task, cltm.metric, analysis.provenance.condition, f"{cltm.n} languages"]
     if cltm.scores is not None:
         count = len(cltm.scores.seeds)
         parts.append(f"{count} seed{'s' * (count != 1)}")

@@ -11,6 +11,7 @@ statistics".
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,6 +51,37 @@ def accuracy(items: "pd.DataFrame", weights: Weights) -> Floats:
     """(B,) share of clips whose gender was guessed."""
     hits, _, true = _gender_counts(items, weights)
     return np.asarray(hits.sum(axis=1) / true.sum(axis=1))
+
+
+def error_rate(items: "pd.DataFrame", weights: Weights, columns: tuple[str, str]) -> Floats:
+    """(B,) errors a unit of the reference, all clips together; NaN where nothing but empty references was drawn.
+
+    Args:
+        items: the clips of one language.
+        weights: of the speakers.
+        columns: the clips' errors and units.
+    """
+    sums = _sums(items, items[list(columns)].to_numpy(dtype=np.float64), weights)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(sums[:, 0] / sums[:, 1])
+
+
+def bleu(items: "pd.DataFrame", weights: Weights) -> Floats:
+    """(B,) BLEU of all sentences together, a fraction, from the counts that sacrebleu made of each."""
+    from sacrebleu.metrics.bleu import BLEU
+
+    sums = _sums(items, np.stack(items["bleu_counts"].to_list()).astype(np.float64), weights)
+    values = []
+    for guess, reference, *counts in sums.astype(int).tolist():  # as `tasks.translation.scoring` orders them
+        values.append(BLEU.compute_bleu(counts[:4], counts[4:], guess, reference, smooth_method="exp").score / 100)
+    return np.array(values)
+
+
+def _sums(items: "pd.DataFrame", values: Floats, weights: Weights) -> Floats:
+    """(B, C) sums of (P, C) values over items, each as often as its speaker is drawn."""
+    of_speaker = np.zeros((weights.shape[1], values.shape[1]))
+    np.add.at(of_speaker, _places(items, "speaker"), values)
+    return np.asarray(weights @ of_speaker)
 
 
 def _gender_counts(items: "pd.DataFrame", weights: Weights) -> tuple[Floats, Floats, Floats]:
@@ -119,8 +151,15 @@ def _eer_of(same: Floats, other: Floats) -> Floats:
         return np.asarray(one + (other_side - one) * np.where(high > low, -low / (high - low), 0.0))
 
 
+RATES = {
+    "error_rate": ("errors", "length"), "wer": ("word_errors", "words"), "cer": ("character_errors", "characters"),
+}  # fmt: skip
 RESAMPLED: dict[str, Callable[["pd.DataFrame", Weights], Floats]] = {
-    "macro_f1": macro_f1, "accuracy": accuracy, "auc": auc, "eer": eer,
+    "macro_f1": macro_f1, "accuracy": accuracy, "auc": auc, "eer": eer, "bleu": bleu,
+    **{name: partial(error_rate, columns=columns) for name, columns in RATES.items()},
 }  # fmt: skip
 GENDERS, PAIRS = ("speaker", "gender", "probability_male"), ("left_speaker", "right_speaker", "same", "score")
-NEEDED = {"macro_f1": GENDERS, "accuracy": GENDERS, "auc": PAIRS, "eer": PAIRS}  # columns of the predictions
+NEEDED = {
+    "macro_f1": GENDERS, "accuracy": GENDERS, "auc": PAIRS, "eer": PAIRS, "bleu": ("speaker", "bleu_counts"),
+    **{name: ("speaker", *columns) for name, columns in RATES.items()},
+}  # fmt: skip  # columns of the predictions

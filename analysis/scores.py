@@ -96,6 +96,7 @@ class Provenance:
         source: the folder or file that was read; the first of several.
         file: name of the file that holds the numbers.
         sha256: of that file; of the hashes of all parts where there are several.
+        condition: under which the scores were measured; "": the plain test set.
         parts: every folder or file that was read.
         config_sha, data_sha, code_version, device: the values found in it, sorted.
         n_train, n_test: smallest and largest size found, or None.
@@ -111,6 +112,7 @@ class Provenance:
     n_train: tuple[int, int] | None = None
     n_test: tuple[int, int] | None = None
     parts: tuple[Part, ...] = ()
+    condition: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,12 +13,13 @@ from grids.errors import UserError
 KINDS = "results folders, a scores CSV or a square matrix CSV"
 
 
-def read_source(paths: Sequence[Path], metric: str | None = None) -> Source:
+def read_source(paths: Sequence[Path], metric: str | None = None, condition: str = "") -> Source:
     """Reads whatever was given.
 
     Args:
         paths: one or more results folders of one experiment, or one CSV.
         metric: another metric than the primary one; not for a bare matrix.
+        condition: of the scores; only results folders have any.
 
     Raises:
         UserError: it is none of these, or can't be used.
@@ -33,10 +34,12 @@ def read_source(paths: Sequence[Path], metric: str | None = None) -> Source:
         twice = sorted({str(path) for path in paths if [p.resolve() for p in paths].count(path.resolve()) > 1})
         if twice:
             raise UserError(f"{', '.join(twice)} is given more than once")
-        return read_folders(paths, metric)
+        return read_folders(paths, metric, condition)
     if len(paths) > 1:
         raise UserError(f"{str(files[0])!r} is a file among {len(paths)} sources; only results folders can be merged")
     (path,) = paths
+    if condition:
+        raise UserError(f"--condition {condition!r} needs results folders; {path} is a file, which has none")
     if is_scores_header(_header(path)):
         return read_scores_csv(path, metric)
     if metric is not None:

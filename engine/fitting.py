@@ -18,7 +18,7 @@ from torch import distributed, nn
 
 from grids.errors import UserError
 from grids.grid import Train
-from tasks.base import Batch, Example, Task
+from tasks.base import AfterStep, Batch, Example, Task
 
 logger = logging.getLogger(__name__)
 WINDOW = 16  # steps between two looks at what is on the device
@@ -91,7 +91,7 @@ class Fitting:
     ) -> None:
         self.step, self.micro, self._steps = 0, 0, steps
         self._train, self._world, self._autocast, self._collate = train, world, autocast, collate
-        self._network = network
+        self._network, self._after = network, [part for part in network.modules() if isinstance(part, AfterStep)]
         self._losses = _losses(task, network, device, world)
         self._parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         rate, decay = train.learning_rate, train.weight_decay
@@ -122,6 +122,8 @@ class Fitting:
         self._scaler.step(self._optimiser)
         self._scaler.update()
         rate = self._schedule.get_last_lr()[0]
+        for part in self._after:
+            part.after_step(self._network, rate)
         self._schedule.step()
         self.step += 1
         self._unseen.append(Looked(self.step, share.examples, loss, norm))

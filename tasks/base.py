@@ -17,7 +17,7 @@ This module imports neither torch nor Ray.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -132,6 +132,14 @@ class Frozen:
 
     key: str
     compute: Callable[[Batch], Sequence[np.ndarray]]
+
+
+@runtime_checkable
+class AfterStep(Protocol):
+    """A part of a network that acts on its weights after each optimiser step; the training loop looks for such parts."""
+
+    def after_step(self, network: Any, rate: float) -> None:
+        """Called with the whole network and the step's learning rate."""
 
 
 @dataclass(frozen=True)

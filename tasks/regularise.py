@@ -1,12 +1,20 @@
 """Keeping a network near where it started, so that it forgets less: L2 to the start, and elastic weight consolidation.
 
-A task puts `attach(network, options)` at the end of its `network` and adds `penalty(network)` to its losses. Each
-example carries the whole penalty, so that the mean over a batch, however it is split, carries it once.
+A task puts `attach(network, options)` at the end of its `network`; the training loop does the rest (`AfterStep`).
 
-Source: J. Kirkpatrick et al., "Overcoming catastrophic forgetting in neural networks", PNAS 114 (2017), equation 3:
-loss + strength / 2 x sum of F (w - w0)^2, with F the diagonal of the Fisher information; F = 1 is L2 to the start.
+The penalty is strength / 2 x sum of F (w - w0)^2, with F the diagonal of the Fisher information (J. Kirkpatrick et al.,
+"Overcoming catastrophic forgetting in neural networks", PNAS 114 (2017), equation 3); F = 1 is L2 to the start. It is
+no part of the loss: Adam would divide its gradient by the gradient's own size, so that no strength could hold a weight
+still. It is a proximal step after each step of the optimiser instead, exact for a quadratic:
+
+    w <- (w + rate x strength x F x w0) / (1 + rate x strength x F)
+
+Source: Z. Zhuang et al., "Understanding AdamW through proximal methods and scale-freeness", TMLR 2022 (arXiv
+2202.00089), which shows that AdamW's weight decay is this step to first order, for F = 1 and w0 = 0. So a strength here
+is of the kind of a weight decay, not of a factor in a loss.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +28,7 @@ from grids.errors import UserError, require
 from grids.files import expanded
 from tasks.base import Batch
 
-ATTACHED = "penalty"
+ATTACHED = "anchor"
 
 
 @dataclass(frozen=True)
@@ -29,7 +37,7 @@ class Regularise:
 
     Attributes:
         kind: "none", "l2", or "ewc" for elastic weight consolidation.
-        strength: factor of the penalty; 0 is exactly no penalty.
+        strength: factor of the penalty; 0 is exactly none, and from a huge one on no protected weight moves.
         fisher: for "ewc", the absolute path of a safetensors file with a value for each weight that learns.
     """
 
@@ -38,15 +46,16 @@ class Regularise:
     fisher: str = ""
 
     def __post_init__(self) -> None:
-        require(self.strength >= 0, f"strength in [options.regularise] is {self.strength}; allowed: >= 0")
+        finite = 0 <= self.strength < math.inf
+        require(finite, f"strength in [options.regularise] is {self.strength}; allowed: >= 0, finite")
         given = bool(self.fisher) == (self.kind == "ewc")
         require(given, f"fisher in [options.regularise] is {self.fisher!r}; kind = 'ewc' needs it, and no other")
         whole = not self.fisher or expanded(self.fisher).is_absolute()
         require(whole, f"fisher in [options.regularise] is {self.fisher!r}; allowed: an absolute path")
 
 
-class Penalty(nn.Module):
-    """The penalty of a network's weights; knows where they started. It adds nothing to the network's state.
+class Anchor(nn.Module):
+    """Draws a network's weights towards where they started. It adds nothing to the network's state.
 
     Args:
         network: as it starts; its weights that learn are protected.
@@ -58,18 +67,17 @@ class Penalty(nn.Module):
         super().__init__()
         self.strength, self.names = strength, [name for name, _ in learning(network)]
         for number, (name, weight) in enumerate(learning(network)):
+            matters = torch.ones(()) if fisher is None else fisher[name]
             self.register_buffer(f"start_{number}", weight.detach().clone(), persistent=False)
-            self.register_buffer(f"fisher_{number}", None if fisher is None else fisher[name], persistent=False)
+            self.register_buffer(f"fisher_{number}", matters, persistent=False)
 
-    def forward(self, network: nn.Module) -> torch.Tensor:
-        """The penalty of the weights as they are, shape ()."""
+    @torch.no_grad()
+    def after_step(self, network: nn.Module, rate: float) -> None:
+        """The proximal step of a learning rate; see the module's docstring."""
         weights = dict(network.named_parameters())
-        total = torch.zeros((), device=weights[self.names[0]].device)
         for number, name in enumerate(self.names):
-            moved = (weights[name].float() - self.get_buffer(f"start_{number}")).square()
-            fisher = getattr(self, f"fisher_{number}")
-            total = total + (moved if fisher is None else moved * fisher).sum()
-        return self.strength / 2 * total
+            pull = rate * self.strength * self.get_buffer(f"fisher_{number}")
+            weights[name].lerp_(self.get_buffer(f"start_{number}"), 1 / (1 + 1 / pull))  # from 0 to 1, both exact
 
 
 def learning(network: nn.Module) -> list[tuple[str, nn.Parameter]]:
@@ -85,13 +93,7 @@ def attach(network: nn.Module, options: Regularise) -> None:
     """
     if options.kind != "none" and options.strength:
         fisher = read_fisher(expanded(options.fisher), network) if options.fisher else None
-        network.add_module(ATTACHED, Penalty(network, options.strength, fisher))
-
-
-def penalty(network: nn.Module) -> torch.Tensor | float:
-    """The penalty of a network's weights as they are, shape (); 0.0 for one that nothing holds."""
-    held = getattr(network, ATTACHED, None)
-    return 0.0 if held is None else held(network)
+        network.add_module(ATTACHED, Anchor(network, options.strength, fisher))
 
 
 def diagonal_fisher(

@@ -25,11 +25,12 @@ from tasks.translation import fisher
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "plain": {},
-    "l2_0.1": {"kind": "l2", "strength": 0.1},
-    "l2_1": {"kind": "l2", "strength": 1.0},
-    "ewc_10": {"kind": "ewc", "strength": 10.0},
-    "ewc_100": {"kind": "ewc", "strength": 100.0},
-    "ewc_1000": {"kind": "ewc", "strength": 1000.0},
+    "l2_10": {"kind": "l2", "strength": 10.0},
+    "l2_30": {"kind": "l2", "strength": 30.0},
+    "l2_100": {"kind": "l2", "strength": 100.0},
+    "ewc_10000": {"kind": "ewc", "strength": 1e4},
+    "ewc_100000": {"kind": "ewc", "strength": 1e5},
+    "ewc_1000000": {"kind": "ewc", "strength": 1e6},
     "rehearse_0.3": {"rehearse": 0.3},
 }
 

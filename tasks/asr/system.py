@@ -246,7 +246,7 @@ class CtcSystem:
                 for own in found]  # fmt: skip
 
     def score(self, network: Recogniser, tests: Mapping[str, Tests]) -> Scored:
-        """`METRICS` of each language, and a line a clip: `errors` of `length` units, in words or characters."""
+        """`METRICS` of each language, and a line a clip: `errors` of `length` units as the matrix counts, words, characters."""
         scores, options = [], self.options
         predictions: dict[str, list[object]] = {}
         for language, test in tests.items():
@@ -258,7 +258,7 @@ class CtcSystem:
                 named = ", ".join(filter(None, (condition, noise and f"noise{noise}")))
                 scores += scores_of(language, there, options.unit, options.names, network.words, named)
             for one in heard:
-                for name, value in _row(one).items():
+                for name, value in _row(one, options.unit).items():
                     predictions.setdefault(name, []).append(value)
         return Scored(tuple(scores), predictions)
 
@@ -336,13 +336,15 @@ def _unlearnable(network: Recogniser, clip: Clip, frames: int) -> bool:
     return not rows or frames < len(rows) + sum(one == other for one, other in pairwise(rows))
 
 
-def _row(one: Heard) -> dict[str, object]:
-    """A clip's line of the predictions."""
-    found = errors([one.reference], [one.hypothesis], words=has_spaces(one.clip.language))
+def _row(one: Heard, unit: Unit) -> dict[str, object]:
+    """A clip's line of the predictions; no words where the script sets none apart."""
     letters = errors([one.reference], [one.hypothesis], words=False)
+    words = errors([one.reference], [one.hypothesis], words=True) if has_spaces(one.clip.language) else None
+    found = letters if words is None or unit == "character" else words
     return {
         "language": one.clip.language, "clip": one.clip.name, "speaker": one.clip.speaker,
         "condition": one.clip.condition, "reference": one.reference, "hypothesis": one.hypothesis,
-        "errors": found.count, "length": found.total, "character_errors": letters.count,
-        "characters": letters.total, "lacking": one.lacking,
+        "errors": found.count, "length": found.total, "word_errors": words.count if words else 0,
+        "words": words.total if words else 0, "character_errors": letters.count, "characters": letters.total,
+        "lacking": one.lacking,
     }  # fmt: skip

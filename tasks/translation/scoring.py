@@ -5,6 +5,7 @@ as CoVoST 2 scores Japanese (C. Wang et al., arXiv 2007.10310, section 3.2); oth
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
@@ -19,6 +20,7 @@ def base(language: str) -> str:
     return {"cmn": "zh"}.get(code, code)
 
 
+@cache
 def bleu(language: str) -> BLEU:
     """BLEU with the language's tokeniser."""
     code = base(language)
@@ -38,7 +40,19 @@ def bleu_chrf(guesses: Sequence[str], references: Sequence[str], language: str) 
     return bleu(language).corpus_score(texts, truth).score / 100, CHRF().corpus_score(texts, truth).score / 100
 
 
+def bleu_counts(guess: str, reference: str, language: str) -> list[int]:
+    """What BLEU sums over sentences: lengths of guess and reference, 1- to 4-grams that match, 1- to 4-grams in all."""
+    found = bleu(language).corpus_score([guess], [[reference]])
+    return [found.sys_len, found.ref_len, *found.counts, *found.totals]
+
+
+def word_errors(guess: str, reference: str) -> tuple[int, int]:
+    """Edits, and words of the reference, in lower case."""
+    truth = reference.lower().split()
+    return edit_distance(truth, guess.lower().split()), len(truth)
+
+
 def word_error_rate(guesses: Sequence[str], references: Sequence[str]) -> float:
-    """Edits over reference words of the whole corpus, in lower case; may exceed 1."""
-    pairs = [(guess.lower().split(), truth.lower().split()) for guess, truth in zip(guesses, references, strict=True)]
-    return sum(edit_distance(truth, guess) for guess, truth in pairs) / max(sum(len(truth) for _, truth in pairs), 1)
+    """Edits over reference words of the whole corpus; may exceed 1."""
+    edits, words = zip(*map(word_errors, guesses, references), strict=True)
+    return sum(edits) / max(sum(words), 1)

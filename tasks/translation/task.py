@@ -26,13 +26,20 @@ from tasks.backbones import fingerprint
 from tasks.base import Batch, Example, Frozen, Metric, Output, Score, Scored, Setup, Tests
 from tasks.data.clips import Clip, Needs
 from tasks.examples import keyed, shuffled
-from tasks.regularise import Regularise, attach, penalty
-from tasks.translation.scoring import SPACELESS, base, bleu_chrf, signature, word_error_rate
+from tasks.regularise import Regularise, attach
+from tasks.translation.scoring import (
+    SPACELESS,
+    base,
+    bleu_chrf,
+    bleu_counts,
+    signature,
+    word_error_rate,
+    word_errors,
+)
 from tasks.translation.texts import text_in
 from tasks.translation.whisper import IGNORED, SOURCE, Whisper
 
 HALF_BYTES = 2
-COLUMNS = ("language", "to", "clip", "speaker", "source", "reference", "guess")
 
 
 @dataclass(frozen=True)
@@ -179,13 +186,13 @@ class Translation:
         return {"tokens": tokens_BL, "targets": targets_BL}
 
     def loss(self, network: WhisperModel, batch: Batch) -> torch.Tensor:
-        """(B,) cross-entropy, the mean over an example's own tokens; and the penalty, whole in each example."""
+        """(B,) cross-entropy, the mean over an example's own tokens."""
         targets_BL = batch.labels["targets"]
         logits_BLV = self.whisper.logits(network, self._hidden(network, batch), batch.labels["tokens"])
         losses_BL = functional.cross_entropy(
             logits_BLV.float().transpose(1, 2), targets_BL, reduction="none", ignore_index=IGNORED
         )
-        return losses_BL.sum(1) / (targets_BL != IGNORED).sum(1) + penalty(network)
+        return losses_BL.sum(1) / (targets_BL != IGNORED).sum(1)
 
     def outputs(self, network: WhisperModel, batch: Batch) -> Sequence[Output]:
         """What the network writes, a text a language to write."""
@@ -202,28 +209,39 @@ class Translation:
     def score(self, network: WhisperModel, tests: Mapping[str, Tests]) -> Scored:
         """BLEU and chrF of every language to write, and the word error rate of transcription in languages with spaces.
 
-        A condition "to en" is another language than `to`.
+        A condition "to en" is another language than `to`. The predictions are a row a clip and language to write, with
+        its part of the sums that BLEU and word error rate are made of.
         """
         scores: list[Score] = []
-        predictions: dict[str, list[str]] = {name: [] for name in COLUMNS}
+        predictions: dict[str, list[object]] = {}
         for language, test in tests.items():
             for target in self.options.targets:
                 truth = [self._text(clip, target) for clip in test.clips]
                 guesses = [str(output[f"text {target}"]) for output in test.outputs]
                 scores += self._scores(language, target, guesses, truth)
-                predictions["language"] += [language] * len(truth)
-                predictions["to"] += [target] * len(truth)
-                predictions["clip"] += [clip.name for clip in test.clips]
-                predictions["speaker"] += [clip.speaker for clip in test.clips]
-                predictions["source"] += [clip.sentence for clip in test.clips]
-                predictions["reference"] += truth
-                predictions["guess"] += guesses
+                for clip, reference, guess in zip(test.clips, truth, guesses, strict=True):
+                    for name, value in self._row_of(clip, target, reference, guess).items():
+                        predictions.setdefault(name, []).append(value)
         return Scored(tuple(scores), predictions)
+
+    def _row_of(self, clip: Clip, target: str, reference: str, guess: str) -> dict[str, object]:
+        """A clip's line of the predictions."""
+        errors, words = word_errors(guess, reference)
+        written = clip.language if target == SOURCE else target
+        return {
+            "language": clip.language, "to": target, "condition": self._condition(target), "clip": clip.name,
+            "speaker": clip.speaker, "source": clip.sentence, "reference": reference, "guess": guess,
+            "bleu_counts": bleu_counts(guess, reference, written), "word_errors": errors, "words": words,
+        }  # fmt: skip
+
+    def _condition(self, target: str) -> str:
+        """Under which scores of a language to write stand."""
+        return "" if target == self.options.to else f"to {target}"
 
     def _scores(self, language: str, target: str, guesses: Sequence[str], truth: Sequence[str]) -> list[Score]:
         """The scores of one language into another."""
         bleu, chrf, wer = self.metrics
-        condition = "" if target == self.options.to else f"to {target}"
+        condition = self._condition(target)
         if target == SOURCE:
             spaces = base(language) not in SPACELESS
             return [wer.score(language, word_error_rate(guesses, truth), len(truth), condition)] if spaces else []

@@ -13,6 +13,7 @@ from analysis.sources import read_source
 from engine.store import Store
 from grids.errors import UserError
 from tasks.metrics import accuracy, macro_f1, verification
+from tasks.translation.scoring import bleu_chrf, bleu_counts, word_errors
 from tests.analysis.factories import Folder, results, row, truth
 
 GENDERS = np.array(["female", "male"])
@@ -40,6 +41,21 @@ def pairs(rng: np.random.Generator, speakers: int = 30, each: int = 6, own: floa
                          "same": np.arange(len(score)) < len(same), "score": score})  # fmt: skip
 
 
+def texts(rng: np.random.Generator, speakers: int = 30, each: int = 6) -> pd.DataFrame:
+    """Predictions of recognition and of translation; some speakers are misheard more often than others."""
+    speaker = np.repeat(np.arange(speakers), each)
+    words = rng.integers(1, 9, len(speaker))
+    ease, rows = rng.beta(2, 3, speakers), []
+    for who, count in zip(speaker, words, strict=True):
+        truth = rng.choice(list("abcdef"), count)
+        guess = np.where(rng.random(count) < ease[who], rng.choice(list("abcdef"), count), truth)
+        wrong, reference, written = int((guess != truth).sum()), " ".join(truth), " ".join(guess)
+        rows.append((f"s{who:03}", wrong, count, wrong, len(reference), reference, written))
+    names = ["speaker", "word_errors", "words", "character_errors", "characters", "reference", "guess"]
+    made = pd.DataFrame(rows, columns=names).assign(errors=lambda one: one.word_errors, length=lambda one: one.words)
+    return made.assign(bleu_counts=[bleu_counts(g, r, "en") for g, r in zip(made.guess, made.reference, strict=True)])
+
+
 def test_with_weight_one_the_metrics_are_those_of_the_tasks():
     rng = np.random.default_rng(0)
     gender, voice = clips(rng), pairs(rng)
@@ -53,7 +69,31 @@ def test_with_weight_one_the_metrics_are_those_of_the_tasks():
     assert RESAMPLED["eer"](voice, one)[0] == pytest.approx(measured.eer)
 
 
-@pytest.mark.parametrize(("name", "make"), [("macro_f1", clips), ("accuracy", clips), ("auc", pairs), ("eer", pairs)])
+def test_rates_and_bleu_are_those_of_all_sentences_that_were_drawn_together():
+    rng, items = np.random.default_rng(5), texts(np.random.default_rng(6), speakers=10)
+    weights = rng.multinomial(10, np.full(10, 0.1), size=20).astype(float)
+    for draw, row in enumerate(weights):
+        times = [int(row[int(name[1:])]) for name in items.speaker]
+        drawn = items.loc[items.index.repeat(times)]
+        slowly = sum(word_errors(g, r)[0] for g, r in zip(drawn.guess, drawn.reference, strict=True)) / sum(
+            len(reference.split()) for reference in drawn.reference
+        )
+        characters = drawn.character_errors.sum() / drawn.characters.sum()
+        expected = {"wer": slowly, "error_rate": slowly, "cer": characters,
+                    "bleu": bleu_chrf(drawn.guess.tolist(), drawn.reference.tolist(), "en")[0]}  # fmt: skip
+        for name, value in expected.items():
+            assert RESAMPLED[name](items, weights)[draw] == pytest.approx(value, abs=1e-12), name
+
+
+def test_a_draw_of_empty_references_has_no_error_rate():
+    items = pd.DataFrame({"speaker": ["a", "b"], "errors": [1, 0], "length": [4, 0]})
+    found = RESAMPLED["error_rate"](items, np.array([[1.0, 1.0], [0.0, 2.0]]))
+    assert found[0] == 0.25
+    assert np.isnan(found[1])
+
+
+@pytest.mark.parametrize(("name", "make"), [("macro_f1", clips), ("accuracy", clips), ("auc", pairs), ("eer", pairs),
+                                            ("wer", texts), ("bleu", texts)])  # fmt: skip
 def test_a_speaker_of_weight_two_counts_as_two_and_one_of_weight_zero_is_not_there(name, make):
     items = make(np.random.default_rng(1), speakers=8)
     weights = np.array([[2.0, 0, 1, 1, 1, 1, 1, 1]])
@@ -79,10 +119,10 @@ def standard_error(name: str, items: pd.DataFrame, rng: np.random.Generator, dra
     return float(values[0]), float(np.sqrt(_covariance(values, values, np.array(k))))
 
 
-def coverage(name: str, make: Callable[..., pd.DataFrame], runs: int) -> float:
+def coverage(name: str, make: Callable[..., pd.DataFrame], runs: int, endless: int = 20_000) -> float:
     rng = np.random.default_rng(3)
-    endless = make(rng, speakers=20_000)
-    target = RESAMPLED[name](endless, np.ones((1, len(speakers_of(endless)))))[0]
+    everybody = make(rng, speakers=endless)
+    target = RESAMPLED[name](everybody, np.ones((1, len(speakers_of(everybody)))))[0]
     found = np.array([standard_error(name, make(rng), rng) for _ in range(runs)])
     return float((np.abs(found[:, 0] - target) <= 2.045 * found[:, 1]).mean())
 
@@ -91,6 +131,12 @@ def coverage(name: str, make: Callable[..., pd.DataFrame], runs: int) -> float:
 def test_the_interval_covers_the_score_on_endless_speakers(name):
     """Nominal 95 %, 30 speakers of 6 clips; clips of a speaker are alike, so counting clips would cover far less."""
     assert 0.90 <= coverage(name, clips, 400) <= 0.985
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["wer", "bleu"])
+def test_the_interval_of_rates_and_bleu_covers_it_too(name):
+    assert 0.90 <= coverage(name, texts, 150, endless=3000) <= 0.99
 
 
 @pytest.mark.slow
@@ -176,3 +222,53 @@ def test_predictions_of_another_training_are_refused(tmp_path):
     path.write_text("PAR1")
     with pytest.raises(UserError, match="cannot read"):
         item_noise(read_source([folder]))
+
+
+def recognised(folder: Path, speaker: str = "s{}") -> Path:
+    """A results folder of two languages with an error rate, plain and under a condition, and kept predictions."""
+    how = Folder(seeds=range(3), metric="error_rate", higher_is_better=False)
+    rng, frame = np.random.default_rng(7), []
+    for s in how.seeds:
+        for role, codes, other in (("base", ("no",), ""), ("base", ("eu",), ""), ("self", ("no",), "no"),
+                                   ("self", ("eu",), "eu"), ("cross", ("no", "eu"), None)):  # fmt: skip
+            mixture, parts = "+".join(codes) + role, []
+            for code in codes:
+                for condition, more in (("", 0.0), ("no + eu", 0.2)):
+                    share = {"base": 0.6, "self": 0.3, "cross": 0.4}[role] + more
+                    part = pd.DataFrame({"language": code, "clip": [f"c{k}" for k in range(240)], "length": 5,
+                                         "speaker": [speaker.format(k // 6) for k in range(240)],
+                                         "condition": condition, "errors": rng.binomial(5, share, 240)})  # fmt: skip
+                    parts.append(part)
+                    donor = ("eu" if code == "no" else "no") if other is None else other
+                    value = 1 - part.errors.sum() / part.length.sum()
+                    frame.append({**row(mixture, role, code, donor, s, value, how), "condition": condition})
+            path = folder / "predictions" / f"{mixture}_seed{s}.parquet"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pd.concat(parts).to_parquet(path)
+    planted = Folder(seeds=how.seeds, metric="error_rate", grid={"languages": ["no", "eu"]})
+    return results(folder, truth(2), planted, pd.DataFrame(frame))
+
+
+def test_an_error_rate_is_resampled_under_its_own_condition(tmp_path):
+    folder = recognised(tmp_path)
+    plain, switched = (item_noise(read_source([folder], condition=condition)) for condition in ("", "no + eu"))
+    assert plain is not None
+    assert switched is not None
+    assert plain.items.tolist() == switched.items.tolist() == [240, 240]
+    expected = np.sqrt(0.6 * 0.4 / 1200 / 3)  # of words that know nothing of each other, the mean over three seeds
+    assert plain.base_se == pytest.approx([expected, expected], rel=0.3)
+    assert switched.base_lower == pytest.approx(plain.base_lower - 0.2, abs=0.05)
+
+
+def test_clips_of_no_known_speaker_are_drawn_one_by_one(tmp_path):
+    noise = item_noise(read_source([recognised(tmp_path, speaker="")]))
+    assert noise is not None
+    assert noise.speakers.tolist() == [240, 240]
+
+
+def test_a_condition_whose_predictions_were_not_kept_has_no_test_noise(tmp_path):
+    folder = recognised(tmp_path)
+    for path in (folder / "predictions").iterdir():
+        pd.read_parquet(path).query("condition == ''").drop(columns="condition").to_parquet(path)
+    assert item_noise(read_source([folder])) is not None
+    assert item_noise(read_source([folder], condition="no + eu")) is None

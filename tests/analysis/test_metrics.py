@@ -46,6 +46,26 @@ def test_every_metric_is_summarised_the_primary_one_first_and_the_report_verifie
 
 
 @pytest.mark.slow
+def test_the_report_of_a_condition_says_so_has_its_metrics_alone_and_verifies(tmp_path, capsys):
+    how = Folder(range(6), noise=0.01)
+    noisy = rows(truth(4, seed=1), how).assign(condition="noise 10 dB")
+    second = rows(truth(4, seed=2), Folder(range(6), noise=0.01, metric="accuracy")).assign(primary=False)
+    folder = results(tmp_path / "r", truth(4), how, pd.concat([rows(truth(4), how), second, noisy]))
+    assert main([str(folder), "--condition", "noise 10 dB", "--no-structure"]) == 0
+    summary = json.loads((folder / "analysis" / "summary.json").read_text())
+    assert summary["condition"] == "noise 10 dB"
+    assert summary["rfd"] == pytest.approx(np.linalg.norm(truth(4, seed=1).r - 1) / 4, rel=0.1)
+    assert [one["metric"] for one in summary["metrics"]] == ["score"]
+    assert "score \N{MIDDLE DOT} noise 10 dB" in capsys.readouterr().out
+    assert "noise 10 dB" in (folder / "analysis" / "report.html").read_text()
+    assert verify(folder / "analysis") == []
+    assert main([str(folder), "--condition", "noise 1 dB"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: unknown condition 'noise 1 dB' (did you mean 'noise 10 dB'?)")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.slow
 def test_one_metric_has_no_section_and_a_typo_names_those_that_there_are(tmp_path, capsys):
     folder = results(tmp_path / "r", truth(3))
     assert main([str(folder)]) == 0

@@ -97,6 +97,29 @@ def test_another_metric_can_be_asked_for(tmp_path):
         read(folder, "err")
 
 
+def test_the_scores_under_a_condition_can_be_asked_for(tmp_path):
+    """Translation: BLEU into another language, and the transcription's error rate, which is no primary metric."""
+    planted, noisy, heard = truth(2, seed=0), truth(2, seed=1), truth(2, seed=2)
+    bleu, wer = Folder(metric="bleu"), Folder(metric="wer", higher_is_better=False)
+    frames = [rows(planted, bleu), rows(noisy, bleu).assign(condition="to en"),
+              rows(heard, wer).assign(condition="to source", primary=False)]  # fmt: skip
+    untouched = [row("", "untouched", planted.codes[0], "", 0, value, bleu) | {"condition": condition}
+                 for condition, value in (("", 0.1), ("to en", 0.2))]  # fmt: skip
+    folder = results(tmp_path, planted, bleu, pd.concat([*frames, pd.DataFrame(untouched)]))
+    found = {condition: read_folders([folder], condition=condition) for condition in ("", "to en", "to source")}
+    for (condition, source), one in zip(found.items(), (planted, noisy, heard), strict=True):
+        assert source.content.base[:, 0] == pytest.approx(one.base)
+        assert source.content.cross[0, 1, 0] == pytest.approx(one.base[0] + one.r[0, 1] * one.gain[0])
+        assert source.provenance.condition == condition
+        assert source.holes == ()
+    assert (found["to source"].content.metric, found["to source"].content.inverted) == ("wer", True)
+    assert [source.untouched.get(planted.codes[0]) for source in found.values()] == [0.1, 0.2, None]
+    with pytest.raises(UserError, match=r"unknown condition 'to em' .did you mean 'to en'.*allowed: to en, to source"):
+        read_folders([folder], condition="to em")
+    with pytest.raises(UserError, match=r"unknown metric 'wer'"):
+        read_folders([folder], "wer", "to en")
+
+
 def test_a_folder_without_a_grid_takes_the_languages_it_finds(tmp_path):
     planted = truth(3)
     folder = results(tmp_path / "mine", planted, Folder(grid=None))

@@ -276,3 +276,9 @@ def test_a_raw_folder_without_any_pair_has_nothing_to_say(tmp_path):
     frame = rows(planted, how)
     with pytest.raises(UserError, match="nothing to analyse yet"):
         read_source([results(tmp_path, planted, how, frame[frame.role == "base"])])
+
+
+def test_a_file_has_no_conditions(tmp_path):
+    file = csv_file(tmp_path / "a.csv", ["1,base,ca,,0,0.5"])
+    with pytest.raises(UserError, match="--condition 'to en' needs results folders; .*a.csv is a file"):
+        read_source([file], condition="to en")

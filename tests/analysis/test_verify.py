@@ -121,7 +121,7 @@ def test_every_option_of_the_command_comes_back_from_a_recipe(tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     given = ["a/b", "c d", "--families", "f.csv", "--metric", "eer", "--profile", "paper", "--resample-languages", "60",
              "--distance", "x=d.csv", "--distance", "y=e=1.csv", "--no-structure", "--no-test-noise",
-             "--languages", "ca,es", "--order", "name"]  # fmt: skip
+             "--languages", "ca,es", "--order", "name", "--condition", "to en"]  # fmt: skip
     options = cltm_parser().parse_args(given)
     left_out = ("out", "wandb")  # where to, and what is done with it: both change no number
     assert all(

@@ -5,9 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from analysis.resampled_metrics import RATES, RESAMPLED
 from grids.errors import UserError
 from grids.grid import Model
 from grids.mixture import Mixture
@@ -89,6 +91,21 @@ def test_each_language_is_read_by_its_own_head_and_a_new_one_by_the_surest() -> 
     tests = {code: Tests((clip,), (output,)) for code, clip in clips.items()}
     scored = task.score(network, tests)
     assert list(scored.predictions["hypothesis"]) == ["ab", "你好"]
+
+
+@pytest.mark.parametrize("unit", ["script", "word", "character"])
+def test_predictions_have_the_errors_that_the_scores_are_made_of(unit: str) -> None:
+    task, network = made(SAID + ALSO, unit=unit)
+    said = {"no": ("ab", "b c", "abc", ""), "zh-CN": ("你", "好 好", "你好", "b")}
+    tests = {code: Tests(clips, tuple({"text": np.array([text]), "log_probability": np.array([0.0])} for text in texts))
+             for (code, texts), clips in zip(said.items(), (SAID, ALSO), strict=True)}  # fmt: skip
+    scored = task.score(network, tests)
+    items = pd.DataFrame(dict(scored.predictions)).assign(speaker="s")
+    for score in scored.scores:
+        if score.metric in RATES:
+            found = RESAMPLED[score.metric](items[items["language"] == score.language], np.ones((1, 1)))
+            assert found[0] == pytest.approx(score.value), (score.language, score.metric)
+    assert {(score.language, score.metric) for score in scored.scores} >= {("no", "wer"), ("zh-CN", "cer")}
 
 
 def test_clips_without_text_or_too_short_for_it_are_left_out_and_listed(caplog: pytest.LogCaptureFixture) -> None:

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from analysis.resampled_metrics import RESAMPLED, speakers_of
 from engine.fitting import World
 from engine.inputs import FrozenOutputs
 from engine.keep import keep_checkpoint
@@ -21,7 +23,7 @@ from grids.errors import UserError
 from grids.grid import Model, Train
 from grids.mixture import Mixture
 from tasks import tiny_whisper
-from tasks.base import Batch, Example, Setup
+from tasks.base import Batch, Example, Setup, Tests
 from tasks.regularise import Regularise, diagonal_fisher
 from tasks.translation.scoring import bleu_chrf, signature, word_error_rate
 from tasks.translation.task import Translation, TranslationOptions
@@ -238,17 +240,32 @@ def test_rehearsal_adds_a_share_of_clips_in_the_other_direction() -> None:
     assert 70 <= labels.count("no") <= 130
 
 
-def test_a_huge_strength_keeps_the_decoder_and_strength_0_is_none_bit_for_bit(tmp_path: Path) -> None:
-    found, rate = {}, 1e-3
-    for name, penalty in (("none", Regularise()), ("zero", Regularise("l2")), ("huge", Regularise("l2", 1e9))):
+def test_a_huge_strength_moves_no_weight_and_strength_0_is_none_bit_for_bit(tmp_path: Path) -> None:
+    found = {}
+    for name, held in (("none", Regularise()), ("zero", Regularise("l2")), ("huge", Regularise("l2", 1e12))):
         torch.manual_seed(0)
-        one = learner(make(regularise=penalty), tmp_path, replace(FAST, learning_rate=rate, epochs=10))
-        start = {key: weight.clone() for key, weight in one.network.named_parameters()}
+        one = learner(make(regularise=held), tmp_path, replace(FAST, epochs=10))
         one.fit([CLIPS], 0)
-        found[name] = {key: weight.detach() - start[key] for key, weight in one.network.named_parameters()}
-    assert all(torch.equal(found["none"][key], found["zero"][key]) for key in found["none"])
-    furthest = {name: max(float(moved.abs().max()) for moved in weights.values()) for name, weights in found.items()}
-    assert furthest["huge"] < 2.5 * rate < 5 * rate < furthest["none"]
+        found[name] = one.network.state_dict()
+    start = make().whisper.network().state_dict()
+    assert found["none"].keys() == found["huge"].keys() == start.keys()
+    for key, weight in start.items():
+        assert torch.equal(found["none"][key], found["zero"][key])
+        assert torch.equal(found["huge"][key], weight)
+    assert not torch.equal(found["none"]["model.decoder.embed_tokens.weight"], start["model.decoder.embed_tokens.weight"])
+
+
+def test_fisher_information_protects_what_matters_alone(tmp_path: Path) -> None:
+    network = make().network(Setup(Mixture(), CLIPS, 0))
+    matters = {name: torch.zeros_like(weight) for name, weight in network.named_parameters() if weight.requires_grad}
+    name = "model.decoder.layers.0.fc1.weight"
+    matters[name][:10] = 1e-6
+    save_file(matters, tmp_path / "fisher.safetensors")
+    one = learner(make(regularise=Regularise("ewc", 1e18, str(tmp_path / "fisher.safetensors"))), tmp_path)
+    one.fit([CLIPS], 0)
+    moved = one.network.state_dict()[name] != network.state_dict()[name]
+    assert not moved[:10].any()
+    assert moved[10:].float().mean() > 0.9
 
 
 def test_the_same_sample_gives_the_fisher_information_that_a_grid_takes(tmp_path: Path) -> None:
@@ -265,7 +282,7 @@ def test_the_same_sample_gives_the_fisher_information_that_a_grid_takes(tmp_path
     found = diagonal_fisher(network, lambda batch: task.loss(network, batch), batches)
     save_file(found, tmp_path / "fisher.safetensors")
     held = make(regularise=Regularise("ewc", 10.0, str(tmp_path / "fisher.safetensors")))
-    assert len(held.network(Setup(Mixture(), CLIPS, 0)).penalty.names) == len(found)
+    assert len(held.network(Setup(Mixture(), CLIPS, 0)).anchor.names) == len(found)
     assert held.weights_sha() != make().weights_sha()
     assert not any(name.startswith("model.encoder") for name in found), "what is frozen needs no protection"
 
@@ -281,6 +298,22 @@ def test_bleu_is_the_sacrebleu_commands(tmp_path: Path) -> None:
         ran = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
         assert 100 * bleu_chrf(guesses, truth, language)[0] == pytest.approx(float(ran.stdout), abs=1e-9)
         assert f"tok:{tokenizer}|" in signature(language)
+
+
+def test_predictions_have_what_the_scores_are_sums_of() -> None:
+    task = make(also=("source",))
+    network = task.network(Setup(Mixture(), CLIPS, 0))
+    texts = [(text_in(clip, "en", TEXTS), clip.sentence) for clip in CLIPS]
+    written = [(f"{en} or so", f"eh {source}") if n % 2 else (en, source) for n, (en, source) in enumerate(texts)]
+    outputs = tuple({"text en": np.array(en), "text source": np.array(source)} for en, source in written)
+    scored = task.score(network, {"no": Tests(CLIPS, outputs)})
+    items = pd.DataFrame(dict(scored.predictions))
+    values = {(score.metric, score.condition): score.value for score in scored.scores}
+    for metric, condition in (("bleu", ""), ("wer", "to source")):
+        own = items[items["condition"] == condition]
+        found = RESAMPLED[metric](own, np.ones((1, len(speakers_of(own)))))
+        assert found[0] == pytest.approx(values[metric, condition], abs=1e-12)
+        assert 0 < found[0] < 1
 
 
 def test_signatures_are_part_of_what_a_result_is() -> None:
