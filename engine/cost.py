@@ -12,7 +12,9 @@ import pyarrow as pa
 
 from engine.job import Job
 from engine.plan import Pending
+from grids.grid import Train
 from grids.mixture import Mixture
+from tasks.data.clips import Clip
 
 RANGE = (0.05, 0.95)  # of the mixtures' own rates
 
@@ -25,18 +27,19 @@ class Audio:
 
     def __init__(self, job: Job) -> None:
         self._job, self._task = job, job.task
-        self._blocks = dict[tuple[str, int], tuple[int, float]]()
+        self._blocks = dict[tuple[str, int], _Block]()
         self._mixtures, self._tests = dict[Mixture, float](), dict[str, float]()
 
     def trained(self, mixture: Mixture) -> float:
         """Seconds that a mixture's training hears, every pass counted."""
         if mixture not in self._mixtures:
             train = self._job.train
-            blocks = [self._block(part.language, part.samples) for stage in mixture.stages for part in stage]
-            clips, seconds = sum(count for count, _ in blocks), sum(length for _, length in blocks)
-            a_clip = seconds / clips if clips else 0.0
-            by_steps = a_clip * train.batch_size * train.steps
-            self._mixtures[mixture] = by_steps if train.budget == "steps" else seconds * train.epochs
+            stages = [[self._block(part.language, part.samples) for part in stage] for stage in mixture.stages]
+            seconds = sum(block.seconds for stage in stages for block in stage)
+            epochs = float(train.epochs)
+            if train.budget == "steps" and seconds:
+                epochs = train.steps / sum(_steps(train, stage) for stage in stages)
+            self._mixtures[mixture] = seconds * epochs
         return self._mixtures[mixture]
 
     def scored(self, languages: Sequence[str]) -> float:
@@ -72,14 +75,31 @@ class Audio:
             shas |= {clip.sha for clip in tests[code]}
         return len(shas)
 
-    def _block(self, code: str, count: int) -> tuple[int, float]:
-        """Number of clips and seconds of a block."""
+    def _block(self, code: str, count: int) -> "_Block":
+        """The clips of a block."""
         from engine.train import trial_data
 
         if (code, count) not in self._blocks:
             clips = trial_data(self._job, self._task, Mixture.of({code: count}), self._seed, ()).training
-            self._blocks[code, count] = len(clips), sum(clip.seconds for clip in clips)
+            self._blocks[code, count] = _Block(clips, sum(clip.seconds for clip in clips))
         return self._blocks[code, count]
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Clips, and their seconds in all."""
+
+    clips: tuple[Clip, ...]
+    seconds: float
+
+
+def _steps(train: Train, stage: Sequence[_Block]) -> float:
+    """Optimiser steps of an epoch over a stage's blocks; with `batch_size` they may be no whole number."""
+    from engine.inputs import length_batches
+
+    if not train.batch_seconds:
+        return sum(len(block.clips) for block in stage) / train.batch_size
+    return len(list(length_batches([(clip,) for block in stage for clip in block.clips], train.batch_seconds)))
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ import torch
 
 from grids.errors import UserError
 from grids.files import replacing
-from tasks.base import Batch, Frozen
+from tasks.base import Batch, Example, Frozen
 from tasks.data.audio import samples_sha
 from tasks.data.clips import Clip
 from tasks.data.store import language_place, open_language
+from tasks.examples import keyed
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -86,7 +87,7 @@ class FrozenOutputs:
         """Computes what is missing and has room, in batches of like length. Returns how many clips were computed."""
         missing = list({clip.sha: clip for clip in clips if not self._path(clip).exists()}.values())
         done = 0
-        for numbers in length_batches(missing, self._seconds):
+        for numbers in length_batches([(clip,) for clip in missing], self._seconds):
             if self._room <= 0:
                 break
             self._keep([missing[number] for number in numbers])
@@ -135,7 +136,7 @@ class FrozenOutputs:
         """The outputs, (T, D) float32 or float16 each; a part that gives (D,) counts as T = 1."""
         missing = list({clip.sha: clip for clip in clips if not self._path(clip).exists()}.values())
         made: dict[str, np.ndarray] = {}
-        for numbers in length_batches(missing, self._seconds):
+        for numbers in length_batches([(clip,) for clip in missing], self._seconds):
             part = [missing[number] for number in numbers]
             made |= {clip.sha: array for clip, array in zip(part, self._keep(part), strict=True)}
         return [np.atleast_2d(made[clip.sha] if clip.sha in made else self._kept(clip)) for clip in clips]
@@ -181,16 +182,33 @@ def ahead(items: Iterable[T], make: Callable[[T], R]) -> Iterator[R]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def length_batches(clips: Sequence[Clip], seconds: float) -> Iterator[list[int]]:
-    """Groups of indices of clips of like length, longest first, each of at most `seconds` with its padding.
+def length_batches(items: Sequence[Sequence[Clip]], seconds: float) -> Iterator[list[int]]:
+    """Groups of indices of items of like length, longest first, each of at most `seconds` with its padding.
 
-    A clip longer than `seconds` is a group of its own.
+    Args:
+        items: one clip or more each, which stay together; an item is as long as its longest clip.
+        seconds: of a group. An item that is longer by itself is a group of its own.
     """
-    group: list[int] = []
-    for number in sorted(range(len(clips)), key=lambda n: (-clips[n].length, n)):
-        if group and clips[group[0]].seconds * (len(group) + 1) > seconds:
+    longest = [max(clip.seconds for clip in item) for item in items]
+    group, rows = list[int](), 0
+    for number in sorted(range(len(items)), key=lambda n: (-longest[n], n)):
+        if group and longest[group[0]] * (rows + len(items[number])) > seconds:
             yield group
-            group = []
+            group, rows = [], 0
         group.append(number)
+        rows += len(items[number])
     if group:
         yield group
+
+
+def epoch_batches(examples: Sequence[Example], seconds: float, seed: int, epoch: int) -> list[Sequence[Example]]:
+    """An epoch's examples, each once, in batches of like length of at most `seconds` with padding, in a drawn order.
+
+    A batch has its examples in their order in the epoch; the longest one draws the batch's place.
+    """
+    groups = length_batches([example.clips for example in examples], seconds)
+
+    def place(group: Sequence[int]) -> int:
+        return keyed("batches", seed, epoch, *((c.language, c.name) for c in examples[group[0]].clips))
+
+    return [[examples[number] for number in sorted(group)] for group in sorted(groups, key=place)]

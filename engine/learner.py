@@ -9,7 +9,7 @@ together ahead of the step, in a thread of their own.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from itertools import accumulate, islice, pairwise
+from itertools import accumulate, count, islice, pairwise, takewhile
 from statistics import fmean
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from torch import distributed, nn
 
 from engine.checkpoints import Checkpoints, PausedError
 from engine.fitting import Fitting, Log, Share, World, generators, set_generators
-from engine.inputs import Inputs, ahead, collate, length_batches
+from engine.inputs import Inputs, ahead, collate, epoch_batches, length_batches
 from engine.selection import Selection
 from grids.grid import Train
 from tasks.base import Batch, Example, Output, Task, Tests
@@ -166,7 +166,8 @@ class Learner:
 
     def _own_outputs(self, clips: Sequence[Clip]) -> dict[int, Output]:
         """Number of each clip that is this worker's -> its outputs."""
-        groups = list(length_batches(clips, self.evaluation_seconds))[self.world.rank :: self.world.size]
+        every = list(length_batches([(clip,) for clip in clips], self.evaluation_seconds))
+        groups = every[self.world.rank :: self.world.size]
         outputs: dict[int, Output] = {}
         parts = [[clips[number] for number in group] for group in groups]
         for numbers, part, batch in zip(groups, parts, ahead(parts, self._batch), strict=True):
@@ -190,31 +191,30 @@ class Learner:
 
     def _schedule(self, stages: Sequence[Sequence[Clip]], seed: int) -> list[int]:
         """Optimiser steps a stage. With the budget "steps" the stages share them by their number of examples."""
-        counts = [len(self.task.examples(self.network, clips, seed, 0)) for clips in stages]
-        total = sum(counts)
-        if self.train.budget == "steps" and total:
-            ends = [round(self.train.steps * done / total) for done in accumulate(counts)]
+        if self.train.budget == "steps":
+            counts = [len(self.task.examples(self.network, clips, seed, 0)) for clips in stages]
+            ends = [round(self.train.steps * done / max(sum(counts), 1)) for done in accumulate(counts)]
             return [end - start for start, end in pairwise([0, *ends])]
-        return [self.train.epochs * -(-count // self.train.batch_size) for count in counts]
+        return [sum(len(self._epoch(clips, seed, epoch)) for epoch in range(self.train.epochs)) for clips in stages]
 
     def _selection(self, stages: Sequence[Sequence[Clip]], lengths: Sequence[int], seed: int) -> Selection:
         """Nothing selected yet, among the ends of the last stage's epochs; the last step counts as one."""
         metric = next(metric for metric in self.task.metrics if metric.name == self.train.select_by)
-        epoch = -(-len(self.task.examples(self.network, stages[-1], seed, 0)) // self.train.batch_size)
         steps = sum(lengths)
-        return Selection(metric, {*range(steps - lengths[-1] + epoch, steps, epoch), steps})
+        epochs = accumulate(len(self._epoch(stages[-1], seed, epoch)) for epoch in count())
+        ends = takewhile(lambda end: end < steps, (steps - lengths[-1] + done for done in epochs))
+        return Selection(metric, {*ends, steps})
 
     def _batches(self, clips: Sequence[Clip], seed: int, steps: int) -> Iterator[Sequence[Example]]:
         """So many global batches, epoch after epoch."""
-        done = epoch = 0
-        while done < steps:
-            examples = self.task.examples(self.network, clips, seed, epoch)
-            for start in range(0, len(examples), self.train.batch_size):
-                if done == steps:
-                    return
-                yield examples[start : start + self.train.batch_size]
-                done += 1
-            epoch += 1
+        return islice((batch for epoch in count() for batch in self._epoch(clips, seed, epoch)), steps)
+
+    def _epoch(self, clips: Sequence[Clip], seed: int, epoch: int) -> list[Sequence[Example]]:
+        """The global batches of an epoch, in order."""
+        examples, size = self.task.examples(self.network, clips, seed, epoch), self.train.batch_size
+        if self.train.batch_seconds:
+            return epoch_batches(examples, self.train.batch_seconds, seed, epoch)
+        return [examples[start : start + size] for start in range(0, len(examples), size)]
 
     def _share(self, examples: Sequence[Example]) -> Share:
         """This worker's part of a global batch."""

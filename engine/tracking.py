@@ -34,7 +34,8 @@ class Tracker:
     def __init__(self, job: Job, trial: Trial) -> None:
         self._run: Any = None
         self._on, self._every = job.wandb != "off", job.grid.tracking.log_every
-        self._batch, self._mark = job.train.batch_size, (0, time.monotonic())
+        self._batch = 0 if job.train.batch_seconds else job.train.batch_size  # 0: it differs from step to step
+        self._mark = 0, time.monotonic()
         self._later(lambda: self._start(job, trial))
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
@@ -44,7 +45,7 @@ class Tracker:
         if step > 1 and step % self._every and not any(name.startswith("dev_") for name in values):
             return
         kept, (before, then), now = dict(values), self._mark, time.monotonic()
-        if step - before >= WINDOW:  # of fewer steps, the device may still have all to do
+        if self._batch and step - before >= WINDOW:  # of fewer steps, the device may still have all to do
             kept["samples_per_second"] = (step - before) * self._batch / (now - then)
             self._mark = step, now
         self._later(lambda: self._run.log({name: float(value) for name, value in kept.items()}, step=step))

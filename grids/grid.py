@@ -56,6 +56,9 @@ class Train:
         budget: "epochs" (the paper's way: twice the data, twice the steps) or "steps" (the same for every mixture).
         steps: optimiser steps of every mixture, when the budget is "steps".
         batch_size: samples an optimiser step, over all workers.
+        batch_seconds: audio of an optimiser step, padding included, over all workers: an epoch's samples are put
+            together by length, in batches of at most so much (a longer sample is alone), and the batches are shuffled.
+            A step then has as many samples as fit. 0: batches of `batch_size` in the order of the epoch.
         precision: "fp32", "bf16" or "fp16" (autocast, with gradient scaling for fp16).
         gradient_clip: largest norm of the gradient; 0 switches clipping off.
         warmup: share of the steps in which the learning rate rises linearly from 0.
@@ -71,6 +74,7 @@ class Train:
     budget: Literal["epochs", "steps"] = "epochs"
     steps: int = 0
     batch_size: int = 1
+    batch_seconds: float = 0.0
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     gradient_clip: float = 1.0
     warmup: float = 0.0
@@ -82,6 +86,7 @@ class Train:
         require(self.learning_rate > 0, f"learning_rate in [train] is {self.learning_rate}; allowed: > 0")
         require(self.epochs >= 1, f"epochs in [train] is {self.epochs}; allowed: >= 1")
         require(self.batch_size >= 1, f"batch_size in [train] is {self.batch_size}; allowed: >= 1")
+        require(self.batch_seconds >= 0, f"batch_seconds in [train] is {self.batch_seconds}; allowed: >= 0")
         require(self.weight_decay >= 0, f"weight_decay in [train] is {self.weight_decay}; allowed: >= 0")
         require(self.gradient_clip >= 0, f"gradient_clip in [train] is {self.gradient_clip}; allowed: >= 0")
         require(self.select_clips >= 0, f"select_clips in [train] is {self.select_clips}; allowed: >= 0")

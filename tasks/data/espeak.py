@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count, takewhile
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ VARIANTS = dict(zip(GENDERS, (_FEMALE, _MALE), strict=True))
 # Source of these numbers and of the signatures: espeak-ng 1.52, src/include/espeak-ng/speak_lib.h.
 _SYNCHRONOUS, _DONT_EXIT, _POSITION_IS_CHARACTER, _UTF8 = 2, 0x8000, 1, 1
 _WORDS_PER_MINUTE, _VOLUME, _PITCH, _PITCH_RANGE = 1, 2, 3, 4
-_IPA = 2  # of the phoneme mode
+_IPA, _SEPARATOR_BITS = 2, 8  # of the phoneme mode: what to write, and where the separator is
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
 
@@ -91,26 +92,53 @@ def speak(text: str, voice: Voice) -> NDArray[np.int16]:
     return np.frombuffer(b"".join(parts), dtype=np.int16)
 
 
-def phonemes(texts: Sequence[str], language: str) -> list[str]:
+def phonemes(texts: Sequence[str], language: str, separator: str = "") -> list[str]:
     """What espeak-ng would say, in IPA; the clauses of a text with a space between them.
 
     Args:
         texts: what to read.
         language: espeak-ng's name of the language.
+        separator: a character that is put between the phonemes of a word, and may be at its ends.
 
     Raises:
         RuntimeError: espeak-ng has no such language.
     """
     with _fresh_library() as library:
         _check(library.espeak_SetVoiceByName(language.encode()), f"espeak-ng has no voice {language!r}")
-        return [" ".join(_clauses(library, text)) for text in texts]
+        mode = _IPA | ord(separator or "\0") << _SEPARATOR_BITS
+        return [" ".join(_clauses(library, text, mode)) for text in texts]
 
 
-def _clauses(library: ctypes.CDLL, text: str) -> Iterator[str]:
+def languages() -> frozenset[str]:
+    """The languages that espeak-ng has voices of, by its own names, e.g. "ca", "cmn", "en-gb"."""
+    with _fresh_library() as library:
+        voices, found = library.espeak_ListVoices(None), set[str]()
+        for voice in takewhile(bool, (voices[number] for number in count())):
+            place = voice.contents.languages
+            while ctypes.string_at(place, 1) != b"\0":  # a priority, the name, its end, and so on
+                name = ctypes.string_at(place + 1)
+                found.add(name.decode())
+                place += len(name) + 2
+        return frozenset(found)
+
+
+def version() -> str:
+    """espeak-ng's own."""
+    with _fresh_library() as library:
+        return str(library.espeak_Info(None).decode())
+
+
+class _VoiceEntry(ctypes.Structure):
+    """The first fields of `espeak_VOICE`."""
+
+    _fields_ = [("name", ctypes.c_char_p), ("languages", ctypes.c_void_p)]
+
+
+def _clauses(library: ctypes.CDLL, text: str, mode: int) -> Iterator[str]:
     """The phonemes of each clause of a text; the library moves the pointer on, to null at the end."""
     place = ctypes.c_char_p(text.encode())
     while place.value:
-        yield library.espeak_TextToPhonemes(ctypes.byref(place), _UTF8, _IPA).decode().strip()
+        yield library.espeak_TextToPhonemes(ctypes.byref(place), _UTF8, mode).decode().strip()
 
 
 @contextmanager
@@ -140,6 +168,10 @@ def _declare(library: ctypes.CDLL) -> None:
     library.espeak_SetParameter.argtypes = [integer, integer, integer]
     library.espeak_TextToPhonemes.argtypes = [ctypes.POINTER(text), integer, integer]
     library.espeak_TextToPhonemes.restype = text
+    library.espeak_ListVoices.argtypes = [pointer]
+    library.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_VoiceEntry))
+    library.espeak_Info.argtypes = [pointer]
+    library.espeak_Info.restype = text
     library.espeak_Synth.argtypes = [
         pointer, ctypes.c_size_t, unsigned, integer, unsigned, unsigned, pointer, pointer,
     ]  # fmt: skip
