@@ -68,9 +68,10 @@ Lines = Mapping[str, Sequence[Interval]]  # name of a series -> one interval a p
 
 def markdown(first: str, places: Sequence[str], lines: Lines) -> str:
     """A table: a row a place, a column a series, in percent."""
-    rows = [[first, *lines], ["---"] * (len(lines) + 1)]
+    rows = [[first, *lines]]
     rows += [[place, *map(str, own)] for place, own in zip(places, zip(*lines.values(), strict=True), strict=True)]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    head, *body = [f"| {' | '.join(row)} |\n" for row in rows]
+    return f"{head}{'|---' * (len(lines) + 1)}|\n{''.join(body)}"
 
 
 def draw(path: Path, label: str, places: Sequence[str], lines: Lines, *, joined: bool = False) -> None:
