@@ -59,7 +59,7 @@ def point_of(folder: Path, metric: str, condition: str) -> Point:
            for code, text in zip(table["language"], table["mixture"], strict=True)]  # fmt: skip
     table = table[own]
     gains, losses = (_changes(table, folder, which) for which in ("", condition))
-    (gain, gain_error), (loss, loss_error) = _mean(gains), _mean(-losses)
+    (gain, gain_error), (loss, loss_error) = mean_with_error(gains), mean_with_error(-losses)
     return Point(folder.name, gain, gain_error, loss, loss_error, len(gains))
 
 
@@ -79,8 +79,8 @@ def _changes(table: "pd.DataFrame", folder: Path, condition: str) -> Floats:
     return np.asarray(change.groupby(after["seed"]).mean(), dtype=np.float64)
 
 
-def _mean(values: Floats) -> tuple[float, float]:
-    """The mean and half its 95 % interval."""
+def mean_with_error(values: Floats) -> tuple[float, float]:
+    """The mean over seeds, and half the width of Student's 95 % interval (NaN with one seed)."""
     count = len(values)
     half = values.std(ddof=1) / np.sqrt(count) * t_quantile(np.array(count - 1)) if count > 1 else np.nan
     return float(values.mean()), float(half)

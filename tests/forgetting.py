@@ -15,13 +15,10 @@ from typing import Any
 import torch
 
 from analysis import forgetting
-from engine.job import make_job, settle
-from engine.plan import make_plan
-from engine.train import run_trial
 from grids.files import write_atomically
-from grids.grid import load
 from tasks.backbones import resolve
 from tasks.translation import fisher
+from tests.experiments import run
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -61,17 +58,6 @@ schedule = "linear"
 [tracking]
 wandb = "off"
 """
-
-
-def run(path: Path, text: str) -> Path:
-    """Runs a grid in this process, beside its file; returns the results folder."""
-    write_atomically(path, text)
-    job = settle(make_job(load(path), path.with_suffix("")))
-    for pending in make_plan(job).pending:
-        result = run_trial(job, pending)
-        assert result is not None
-        job.store.write(result)
-    return job.results
 
 
 def pretrained(folder: Path) -> Path:

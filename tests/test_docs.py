@@ -36,11 +36,18 @@ samples = 4
 model = { backbone = "tiny" }
 """
 TRAINS = "trains for a minute; tests/engine runs such grids"
+KEPT = "needs a trained recogniser; tests/tasks/asr/test_checkpoint.py and test_scratch.py make one"
 NOT_RUN = {
     "python -m pytest tests/tasks/test_contract.py -k lid": "these tests",
     "python -m engine plan grids/demo_lid.toml": "makes the synthetic corpus; the same command runs on mine.toml",
     "python -m engine run grids/demo_lid.toml": TRAINS,
     "python -m analysis.cltm results/demo_lid": "needs what the line before it makes",
+    "python -m engine plan grids/demo_asr.toml": "makes the synthetic corpus; the same command runs on mine.toml",
+    "python -m engine run grids/demo_asr.toml": TRAINS,
+    "python -m analysis.cltm results/demo_asr": "needs what the line before it makes",
+    "python -m tasks.asr.transcribe a.wav b.mp3 --checkpoint results/mine/checkpoints/ca-400_seed0_1a2b3c4d": KEPT,
+    "python -m tasks.asr.stream a.wav --checkpoint results/demo_asr_emformer/checkpoints/ca-480_seed0_1a2b3c4d": KEPT,
+    "python -m tests.transfer transfer": "trains for minutes; tests/test_experiments.py",
     "make demo": "trains for minutes; CI runs the parts of it as tests",
     "make test": "these tests",
     "python -m cluster submit mine.toml --nodes 4 --time 12:00:00 --site cluster/sites/plain.toml": SLURM,

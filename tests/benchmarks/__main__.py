@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-PARTS = ("engine", "phases", "side_by_side", "planning", "decoding", "analysis", "tracking")
+PARTS = ("engine", "phases", "side_by_side", "planning", "decoding", "streaming", "analysis", "tracking")
 
 
 def main() -> int:

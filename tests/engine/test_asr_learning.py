@@ -29,9 +29,11 @@ def characters_of(words: set[str], clips: tuple[Clip, ...]) -> list[list[bool]]:
     return [[word in words for word in text_of(clip).split() for _ in f"{word} "][:-1] for clip in clips]
 
 
+MINUTES = ("demo_asr_deepspeech", "demo_asr_quartznet", "demo_asr_jasper", "demo_asr_emformer")
+
+
 @pytest.mark.slow
-@pytest.mark.long
-@pytest.mark.parametrize("name", ["demo_asr"])
+@pytest.mark.parametrize("name", ["demo_asr", *(pytest.param(name, marks=pytest.mark.long) for name in MINUTES)])
 def test_half_of_the_characters_of_unseen_speakers_are_right(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
