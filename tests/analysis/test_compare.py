@@ -54,6 +54,7 @@ def test_a_planted_difference_is_the_surest_one_and_the_files_are_whole(tmp_path
     assert not list((tmp_path / "out").glob(".*"))
 
 
+@pytest.mark.slow
 def test_the_page_asks_for_nothing_and_escapes_names(tmp_path):
     a, b = folders(tmp_path, 4)
     hostile = b.rename(tmp_path / "<b>&x")

@@ -71,6 +71,7 @@ def uniform(p: np.ndarray) -> bool:
     return bool(kstest(spread, "uniform").pvalue > 0.01)
 
 
+@pytest.mark.slow
 def test_p_is_uniform_under_the_null():
     family = np.repeat(np.arange(4), 3)
     assert uniform(null_p(400, 12, family, 0.0, strict=False))

@@ -39,6 +39,7 @@ def test_a_rank_correlation_is_blind_to_scale_and_diagonal() -> None:
     assert spearman(x, np.zeros((5, 5)), off) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rho", "significant"), [(0.95, True), (0.0, False)])
 def test_the_command_writes_numbers_and_figure(
     rho: float, significant: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -58,6 +58,7 @@ def test_a_result_of_wrong_types_is_refused_by_name(
     check(tmp_path_factory.mktemp("r"), json.dumps(values, default=str).encode())
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(damaged(b"PAR1" + b"\x00" * 60 + b"PAR1"), st.booleans())
 def test_a_damaged_table_is_rebuilt_whatever_it_holds(
@@ -70,6 +71,7 @@ def test_a_damaged_table_is_rebuilt_whatever_it_holds(
     assert store.compact(8).equals(table)
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=60))
 def test_a_damaged_failure_file_has_a_cause(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     store = Store(tmp_path_factory.mktemp("r"))

@@ -55,6 +55,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "translation": {"to": "en", "also": ("source",), "max_tokens": 40, "texts": TEXTS},
 }
 NAMES = [*TASKS, *TOYS]
+HEAVY = {"asr/emformer", "speaker/speech_llm", "translation"}
+NAMES_OR_SLOW = [pytest.param(name, marks=pytest.mark.slow) if name in HEAVY else name for name in NAMES]
 CPU = torch.device("cpu")
 # Settings in which eight clips are learnt by heart; a task that is not named learns with its own.
 FAST = {
@@ -168,7 +170,7 @@ def test_overfits_eight_examples(name: str, clips: tuple[Clip, ...]) -> None:
     assert np.mean(losses[-4:]) < 0.25 * np.mean(losses[:4])
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "toy"])
+@pytest.mark.parametrize("name", [name for name in NAMES_OR_SLOW if name != "toy"])
 def test_outputs_do_not_depend_on_the_batch(
     name: str, clips: tuple[Clip, ...], tests: dict[str, tuple[Clip, ...]]
 ) -> None:
@@ -176,7 +178,7 @@ def test_outputs_do_not_depend_on_the_batch(
     assert equal(outputs_of(alone.evaluate(tests)), outputs_of(together.evaluate(tests)), tolerance=1e-5)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES_OR_SLOW)
 def test_shuffled_test_set_scores_the_same(
     name: str, clips: tuple[Clip, ...], tests: dict[str, tuple[Clip, ...]]
 ) -> None:

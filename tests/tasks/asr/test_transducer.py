@@ -102,6 +102,7 @@ def test_the_transducer_loss_does_not_depend_on_the_batch() -> None:
     torch.testing.assert_close(together, torch.cat(alone))
 
 
+@pytest.mark.slow
 def test_a_transducer_learns_by_heart_and_says_it_piece_by_piece() -> None:
     shape = replace(SHAPE, reduction=4, width=32, encoding=32, layers=2)
     made, (values_KT, lengths_K) = network(shape).train(), noise(6000, 8000)
