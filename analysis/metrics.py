@@ -96,6 +96,31 @@ def metrics_of(paths: Sequence[Path], condition: str = "") -> tuple[str, ...]:
     return tuple(name for name in METRICS if name in header) if is_scores_header(header) else ()
 
 
+def stands_for(metrics: Sequence[Measured]) -> str:
+    """What the first metric is another name of: "cer", or "wer for ca, es and cer for zh"; "" for a metric of its own."""
+    named: dict[str, list[str]] = {}
+    (first, *others) = metrics
+    languages = first.cltm.languages if first.cltm else ()
+    for code in languages:
+        same = [one.name for one in others if one.cltm and _same_scores(first.cltm, one.cltm, code)]
+        if same:
+            named.setdefault(same[0], []).append(code)
+    if len(named) == 1 and [*languages] in named.values():
+        return next(iter(named))
+    return " and ".join(f"{name} for {', '.join(codes)}" for name, codes in named.items())
+
+
+def _same_scores(one: CLTM | None, other: CLTM, code: str) -> bool:
+    """Whether two metrics have the same P(i) and P(i+i) of a language, all known."""
+    if one is None or one.scores is None or other.scores is None or code not in other.languages:
+        return False
+    here, there = one.languages.index(code), other.languages.index(code)
+    return all(
+        np.array_equal(mine[here], theirs[there])
+        for mine, theirs in ((one.scores.base, other.scores.base), (one.scores.self_, other.scores.self_))
+    )
+
+
 def agreements(metrics: Sequence[Measured]) -> tuple[Agreement, ...]:
     """Every pair of metrics that have a matrix."""
     there = [(one.name, one.cltm) for one in metrics if one.cltm is not None]

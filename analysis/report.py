@@ -16,6 +16,7 @@ from analysis.figures import Drawn
 from analysis.inference import Call
 from analysis.layout import shown
 from analysis.matrix import CLTM, Status
+from analysis.metrics import stands_for
 from analysis.output import HASHES_LISTED
 from analysis.page import number, signed, template
 from analysis.palette import colour_limit, hex_colour, ink
@@ -78,6 +79,7 @@ def render(analysis: Analysis, drawn: Drawn = NOTHING_DRAWN) -> str:
         marked=any(cell.kind.endswith(tuple(MARKS.values())) for row in rows for cell in row.cells),
         structure=structure_sections(found, drawn) if found else (),
         metrics=metrics_sections(analysis.metrics),
+        stands_for=stands_for(analysis.metrics) if analysis.metrics else "",
         structure_notes=(*found.notes, *drawn.notes) if found else (),
         families=sorted({row.family for row in rows if row.family}),
         key={row.mark.name: row.mark.colour for row in rows if any(analysis.cltm.families)},

@@ -1,14 +1,16 @@
 """Several metrics of the same scores: side by side in the page and in the summary, and no fault of one ends another."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from analysis.cltm import main
-from analysis.matrix import from_values
-from analysis.metrics import Measured, agreements, metrics_of
+from analysis.matrix import from_scores, from_values
+from analysis.metrics import Measured, agreements, metrics_of, stands_for
+from analysis.scores import Scores
 from analysis.verify import verify
 from tests.analysis.factories import Folder, results, rows, truth
 
@@ -104,3 +106,18 @@ def test_agreement_is_of_the_cells_used_in_both_by_name_of_language():
     (pair,) = agreements([one, other, Measured("third", None, problem="why")])
     assert (pair.one, pair.other, pair.cells) == ("one", "other", 5)
     assert pair.correlation == pytest.approx(1)
+
+
+def measured(name, base):
+    """A metric with these scores of P(i), (L,), in one seed."""
+    base = np.array(base, dtype=float)[:, None]
+    n = len(base)
+    scores = Scores(("ca", "es", "zh")[:n], (0,), name, True, base, base + 0.1, np.full((n, n, 1), 0.5))
+    return Measured(name, from_scores(scores, ["x"] * n))
+
+
+def test_a_metric_that_is_another_one_by_language_says_which():
+    rate, wer, cer = measured("error_rate", [0.1, 0.2, 0.3]), measured("wer", [0.1, 0.2]), measured("cer", [0, 0, 0.3])
+    assert stands_for([rate, wer, cer]) == "wer for ca, es and cer for zh"
+    assert stands_for([rate, replace(rate, name="cer"), wer]) == "cer"
+    assert stands_for([rate, replace(wer, cltm=None)]) == ""
