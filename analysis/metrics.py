@@ -97,7 +97,7 @@ def metrics_of(paths: Sequence[Path], condition: str = "") -> tuple[str, ...]:
 
 
 def stands_for(metrics: Sequence[Measured]) -> str:
-    """What the first metric is another name of: "cer", or "wer for ca, es and cer for zh"; "" for a metric of its own."""
+    """What the first metric is another name of: "cer", or "wer for ca, es and cer for zh"; "" if of none."""
     named: dict[str, list[str]] = {}
     (first, *others) = metrics
     languages = first.cltm.languages if first.cltm else ()
