@@ -1,8 +1,8 @@
 """Reads results folders (`scores.parquet`, `grid.toml`, `identity.json`): one, one that is still filling, or several.
 
 Of the rows of base, self and cross trials under one condition (none, unless asked for) it makes `Scores`; without any self run it makes a
-`RawMatrix` (`analysis.raw`). Several folders are merged if they hold one experiment, and refused with the reason if
-not. Other roles (zero-shot, third languages, fractions) are not read here.
+`RawMatrix` (`analysis.raw`), of zero-shot scores if there is nothing else. Several folders are merged if they hold one experiment, and refused with the reason if
+not. Other roles (third languages, fractions) are not read here.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 NEEDED = ("trial", "role", "donor", "seed", "language", "metric", "condition", "primary", "value", "higher_is_better")
 COLUMNS = (*NEEDED, "mixture", "samples", "n_train", "n_test", "device", "config_sha", "data_sha", "code_version")
-UNTOUCHED = "untouched"
+UNTOUCHED, ZERO = "untouched", "zero"
 
 
 def read_folders(folders: Sequence[Path], metric: str | None = None, condition: str = "") -> Source:
@@ -49,7 +49,8 @@ def read_folders(folders: Sequence[Path], metric: str | None = None, condition: 
     if plan.curve:
         raise UserError(f"{str(folders[0])!r} holds learning curves; read it with python -m analysis.interval")
     expected = plan.matrix and bool(plan.languages)  # a matrix that still lacks its self runs is none without self-gain
-    frame = read_rows(folders, plan, (*MATRIX_ROLES, UNTOUCHED), conditions=bool(condition) or not expected)
+    roles = (*MATRIX_ROLES, UNTOUCHED) if expected else (*MATRIX_ROLES, UNTOUCHED, ZERO)
+    frame = read_rows(folders, plan, roles, conditions=bool(condition) or not expected)
     frame = under(frame, condition) if condition else frame
     plain = frame[(frame["condition"] == "") & frame["role"].isin(MATRIX_ROLES)]
     raw = not expected and not (plain["role"] == "self").any()
@@ -175,23 +176,21 @@ def _read_one(folder: Path, plan: Plan, roles: Sequence[str], conditions: bool) 
 
 
 def one_metric(frame: "pd.DataFrame", metric: str | None, folders: Sequence[Path]) -> "pd.DataFrame":
-    """The rows of the metric asked for, or of the primary one; of the only one, where no primary one was measured.
+    """The rows of the metric asked for, or of the primary one.
 
     Raises:
-        UserError: there is no such metric, or not one to choose.
+        UserError: there is no such metric, or not one primary metric.
     """
     if metric is not None:
         if metric not in set(frame["metric"]):
             raise unknown("metric", metric, frame["metric"].unique())
         return frame[frame["metric"] == metric]
     primary = frame[frame["primary"].astype(bool)]
-    frame = frame if primary.empty else primary
-    names = sorted(frame["metric"].unique())
-    if len(names) != 1:
-        kind = "metrics, none of them primary" if primary.empty else "primary metrics"
-        many = f"{_names(folders)} has {len(names)} {kind} ({', '.join(names)})"
-        raise UserError(f"{many}; choose one with --metric")
-    return frame
+    count = primary["metric"].nunique()
+    if count != 1:
+        names = sorted((primary if count else frame)["metric"].unique())
+        raise UserError(f"{_names(folders)} has {count} primary metrics; choose one with --metric: {', '.join(names)}")
+    return primary
 
 
 def check_rows(frame: "pd.DataFrame", folders: Sequence[Path]) -> None:

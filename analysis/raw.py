@@ -1,4 +1,5 @@
-"""Matrices without self-gain: raw gains P(i+j) - P(i); or scores, of i under condition j or of P(i+j) without any P(i).
+"""Matrices without self-gain: raw gains P(i+j) - P(i); or scores: of P(i+j) without any P(i), of i by the model of j
+alone (zero-shot), of i under condition j.
 
 Nothing can be divided by a self-gain that was not measured, so such a matrix has values, errors and means, and no r.
 """
@@ -21,11 +22,19 @@ KIND = "raw"
 
 @dataclass(frozen=True)
 class RawLine:
-    """One language as target and as donor: mean over its row's and its column's known cells; None without one."""
+    """One language as target and as donor: mean over its row's and its column's known cells; None without one.
+
+    Attributes:
+        language: the language's code.
+        as_target, as_donor: the means.
+        as_target_se, as_donor_se: their standard errors over seeds that have all these cells; None below two.
+    """
 
     language: str
     as_target: float | None
     as_donor: float | None
+    as_target_se: float | None
+    as_donor_se: float | None
 
 
 @dataclass(frozen=True)
@@ -68,11 +77,11 @@ def raw_from(frame: "pd.DataFrame", plan: Plan) -> RawMatrix:
     """The raw matrix of rows of one metric.
 
     Args:
-        frame: checked rows of base, cross and untouched trials, under any condition.
+        frame: checked rows of base, cross, zero-shot and untouched trials, under any condition.
         plan: for the languages and their order; without it every language found counts.
 
     Raises:
-        UserError: there are neither cross gains nor scores under the condition of another language.
+        UserError: there are neither scores of two languages nor of one by the other's model or under its condition.
     """
     codes = plan.languages or tuple(sorted({*frame["language"], *frame["donor"]} - {""}))
     inverted = not bool(frame["higher_is_better"].iloc[0])
@@ -83,16 +92,29 @@ def raw_from(frame: "pd.DataFrame", plan: Plan) -> RawMatrix:
         gains = bool((plain["role"] == "base").any())  # where a language alone means nothing, scores are all there is
         values = scores.cross - scores.base[:, None, :] if gains else scores.cross
         return RawMatrix(codes, seeds, scores.metric, inverted, gains, values)
+    if (plain["role"] == "zero").any():
+        return _zero_shot(plain, codes, inverted)
     other = frame[frame["condition"].isin(codes)]
     if other.empty:
         raise UserError(
-            "there is neither a score of a mixture of two languages nor one under the condition of another language, "
-            "so there is no matrix; nothing to analyse yet"
+            "there is neither a score of a mixture of two languages nor one of a language by another's model or under "
+            "its condition, so there is no matrix; nothing to analyse yet"
         )
     seeds = tuple(sorted(int(seed) for seed in other["seed"].unique()))
     as_cross = other.assign(donor=other["condition"], role="cross")
     scores = scores_from(as_cross, codes, seeds, inverted)
     return RawMatrix(codes, seeds, scores.metric, inverted, False, scores.cross)
+
+
+def _zero_shot(frame: "pd.DataFrame", codes: tuple[str, ...], inverted: bool) -> RawMatrix:
+    """Scores of i by the model of j alone, with j's block; on the diagonal P(i)."""
+    base = frame["role"] == "base"
+    same_size = frame["trial"].isin(frame["trial"][base])
+    rows = frame[base | ((frame["role"] == "zero") & same_size)].replace({"role": {"zero": "cross"}})
+    seeds = tuple(sorted(int(seed) for seed in rows["seed"].unique()))
+    scores = scores_from(rows, codes, seeds, inverted)
+    own = np.eye(len(codes), dtype=bool)[..., None]
+    return RawMatrix(codes, seeds, scores.metric, inverted, False, np.where(own, scores.base[:, None], scores.cross))
 
 
 def summarise_raw(raw: RawMatrix) -> RawSummary:
@@ -122,7 +144,8 @@ def summarise_raw(raw: RawMatrix) -> RawSummary:
         asymmetry=float(np.sqrt(asymmetry)) if np.isfinite(asymmetry) else None,
         mean_interval=over_seeds[0], median_interval=over_seeds[1], asymmetry_interval=over_seeds[2],
         lines=tuple(
-            RawLine(code, _mean(raw.values[i, known[i]]), _mean(raw.values[known[:, i], i]))
+            RawLine(code, _mean(raw.values[i, known[i]]), _mean(raw.values[known[:, i], i]),
+                    _se(raw.by_seed[i, known[i]]), _se(raw.by_seed[known[:, i], i]))
             for i, code in enumerate(raw.languages)
         ),
     )  # fmt: skip
@@ -161,3 +184,9 @@ def _asymmetry_square(values: Floats, known: Bools) -> Floats:
 def _mean(line: Floats) -> float | None:
     """Mean of the known cells of a line."""
     return float(line.mean()) if line.size else None
+
+
+def _se(line: Floats) -> float | None:
+    """Standard error over seeds of the mean of (K, S) cells."""
+    whole = line.mean(axis=0)[np.isfinite(line).all(axis=0)] if line.size else line
+    return float(whole.std(ddof=1) / np.sqrt(len(whole))) if len(whole) > 1 else None

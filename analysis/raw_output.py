@@ -88,18 +88,25 @@ def _page(source: Source, out: Path) -> Path:
     meaning = (
         "A cell is P(i+j) − P(i), the target's gain from a block of the donor's data, in units of the metric."
         if raw.gains
-        else "A cell is the score of the row's language with the column's: as its condition, or trained together."
+        else "A cell is the score of the row's language with the column's: trained together, by a model of the column's "
+        "alone (zero-shot), or as its condition."
     )
     lead = (meaning, "There is no self-gain in the source, so nothing was normalised: these numbers are no r, and "
             "targets with different metrics or headroom can't be compared.")  # fmt: skip
-    rows = tuple((line.language, number(line.as_target, 4), number(line.as_donor, 4)) for line in summary.lines)
+    rows = tuple((line.language, _with_se(line.as_target, line.as_target_se), _with_se(line.as_donor, line.as_donor_se))
+                 for line in summary.lines)  # fmt: skip
     sections = (
         Section("Matrix", figure=out / "heatmap_2col.svg"),
         Section("Summary", header=("Statistic", "Value"), rows=raw_lines(source)),
-        Section("Languages", "Means over known cells.", header=("Language", "As target", "As donor"), rows=rows),
+        Section("Languages", "Means over known cells, ± their standard error over seeds.", header=("Language", "As target", "As donor"), rows=rows),
     )
     page = Page(raw_headline(source), lead, (), sections, computed_from(source.provenance))
     return write_page(page, out / "report.html")
+
+
+def _with_se(value: float | None, se: float | None) -> str:
+    """A mean and its standard error, where there is one."""
+    return number(value, 4) if se is None else f"{number(value, 4)} ± {number(se, 4)}"
 
 
 def raw_heatmap(raw: RawMatrix, title: str, width: float) -> "Figure":

@@ -3,14 +3,16 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis.cltm import main
 from analysis.compare import compare_sources
 from analysis.raw import summarise_raw
 from analysis.scores import RawMatrix
+from analysis.sources import read_source
 from analysis.verify import verify
-from tests.analysis.factories import Folder, Truth, results, rows, truth
+from tests.analysis.factories import Folder, Truth, results, row, rows, truth
 from tests.analysis.simulated import GAIN, SETTINGS, SeedNoise, simulate
 
 
@@ -96,3 +98,39 @@ def test_two_raw_matrices_have_a_noise_ceiling_and_one_planted_difference(tmp_pa
     assert 0.8 < pair.ceiling <= 1
     assert min((cell for cell in pair.cells if cell.p is not None), key=lambda cell: cell.p).target == one.codes[0]
     assert all(row.lower <= row.difference <= row.upper for row in pair.corrected)
+
+
+def zero_shot(path, by_cell, seeds=3):
+    """Models of one language each, and of twice as much, scored on all; `by_cell` is (L, L): row heard, column source."""
+    codes, how, frame = truth(len(by_cell)).codes, Folder(range(seeds), metric="bleu", grid={"mode": "list"}), []
+    for seed in how.seeds:
+        for (i, j), value in np.ndenumerate(by_cell):
+            role, donor = ("base", "") if i == j else ("zero", codes[j])
+            frame.append(row(codes[j], role, codes[i], donor, seed, value + 0.01 * seed, how))
+            frame.append({**row(f"{codes[j]}2", "self" if i == j else "zero", codes[i], codes[j], seed, 0.9, how),
+                          "samples": 20})  # fmt: skip
+        frame.append(row("", "untouched", codes[0], "", seed, 0.05, how))
+    table = pd.DataFrame(frame)
+    return results(path, truth(len(by_cell)), how, table[table.role != "self"])
+
+
+def test_models_of_one_language_alone_are_a_matrix_of_which_source_serves_which_target(tmp_path):
+    cells = np.array([[0.5, 0.2, 0.1], [0.3, 0.6, 0.1], [0.4, 0.2, 0.7]])
+    raw = read_source([zero_shot(tmp_path / "r", cells)]).content
+    assert not raw.gains
+    assert raw.values == pytest.approx(cells + 0.01), "with the block of P(i) alone, not with twice as much"
+    lines = summarise_raw(raw).lines
+    assert [line.as_donor for line in lines] == pytest.approx([0.36, 0.21, 0.11])
+    assert [line.as_target for line in lines] == pytest.approx([0.16, 0.21, 0.31])
+    assert [line.as_donor_se for line in lines] == pytest.approx([0.01 / np.sqrt(3)] * 3)
+    assert summarise_raw(read_source([zero_shot(tmp_path / "one", cells, seeds=1)]).content).lines[0].as_donor_se is None
+
+
+def test_two_matrices_of_sources_are_compared_cell_by_cell(tmp_path):
+    cells = np.array([[0.5, 0.2, 0.1], [0.3, 0.6, 0.1], [0.4, 0.2, 0.7]])
+    folders = [zero_shot(tmp_path / "zh", cells), zero_shot(tmp_path / "en", cells + 0.05 * np.eye(3)[[1, 2, 0]])]
+    (pair,) = compare_sources(folders).pairs
+    assert pair.shared_cells == 6
+    moved = {(c.target, c.donor): c.other - c.one for c in pair.cells if abs(c.difference) > 1e-9}
+    one, two, three = truth(3).codes
+    assert moved == pytest.approx({(one, two): 0.05, (two, three): 0.05, (three, one): 0.05})

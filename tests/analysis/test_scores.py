@@ -106,7 +106,8 @@ def test_the_scores_under_a_condition_can_be_asked_for(tmp_path):
     untouched = [row("", "untouched", planted.codes[0], "", 0, value, bleu) | {"condition": condition}
                  for condition, value in (("", 0.1), ("to en", 0.2))]  # fmt: skip
     folder = results(tmp_path, planted, bleu, pd.concat([*frames, pd.DataFrame(untouched)]))
-    found = {condition: read_folders([folder], condition=condition) for condition in ("", "to en", "to source")}
+    asked = {"": None, "to en": None, "to source": "wer"}
+    found = {condition: read_folders([folder], metric, condition) for condition, metric in asked.items()}
     for (condition, source), one in zip(found.items(), (planted, noisy, heard), strict=True):
         assert source.content.base[:, 0] == pytest.approx(one.base)
         assert source.content.cross[0, 1, 0] == pytest.approx(one.base[0] + one.r[0, 1] * one.gain[0])
@@ -118,6 +119,8 @@ def test_the_scores_under_a_condition_can_be_asked_for(tmp_path):
         read_folders([folder], condition="to em")
     with pytest.raises(UserError, match=r"unknown metric 'wer'"):
         read_folders([folder], "wer", "to en")
+    with pytest.raises(UserError, match=r"0 primary metrics; choose one with --metric: wer"):
+        read_folders([folder], condition="to source")
 
 
 def test_a_folder_without_a_grid_takes_the_languages_it_finds(tmp_path):
