@@ -8,14 +8,14 @@ read it, and so does `backbone` in a grid's [model].
 import copy
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file, save_file
 
-from grids.errors import UserError
+from grids.errors import UserError, require
 from grids.grid import NO_BACKBONE, Model
 from grids.schema import from_table
 from tasks.asr.vocabulary import BLANK, View
@@ -78,7 +78,7 @@ def read(folder: Path) -> "tuple[CtcSystem, Recogniser]":
     cls: Any = task_class(card.task)
     pretrained = (folder / "config.json").is_file()
     model = Model(backbone=str(folder) if pretrained else NO_BACKBONE)
-    task = cls(from_table(cls.Options, dict(card.options), "[options]"), model)
+    task = cls(_options(cls.Options, card, folder), model)
     network = task.recogniser(card.symbols, card.views, 0)
     weights = load_file(folder / WEIGHTS)
     if pretrained:
@@ -86,6 +86,20 @@ def read(folder: Path) -> "tuple[CtcSystem, Recogniser]":
     else:
         network.load_state_dict(weights)
     return task, network.eval()
+
+
+def _options(cls: type[Any], card: Card, folder: Path) -> Any:
+    """The card's options.
+
+    Raises:
+        UserError: what follows from them (`CtcOptions.rules`) is not what it was.
+    """
+    settings = {field.name for field in fields(cls) if field.init}
+    options = from_table(cls, {name: value for name, value in card.options.items() if name in settings}, "[options]")
+    for name in card.options.keys() - settings:
+        was, now = card.options[name], getattr(options, name, None)
+        require(was == now, f"{name} of {str(folder)!r} is {was!r}; this program has {now!r}")
+    return options
 
 
 def _write_pretrained(network: "Recogniser", backbone: "Encoder", folder: Path) -> None:

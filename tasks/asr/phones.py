@@ -6,15 +6,14 @@ the same only if they are written the same.
 
 * Left out: marks of stress, ties (`t͡ʃ` is `tʃ`), tones, word boundaries, and notes that a word is read in another
   language's voice, as loan words are.
-* What espeak-ng writes in ASCII because its language has no IPA for it becomes IPA where that is unambiguous
-  (`LEFTOVERS`), and stays as it is elsewhere (`ts.`, a retroflex).
+* What espeak-ng leaves in the ASCII notation of its tables becomes IPA where we know how, and stays as it is elsewhere.
 * The sentence is read as the corpus writes it, since capitals and punctuation tell how to read; numbers are spelt out.
 
 It is a rule book's opinion, not what a speaker said, and better for some languages than for others: letters of a script
 that a voice does not know are read by their English names. Japanese kanji are refused for that.
 
-espeak-ng comes with the extra `phones`, and is loaded only when called; GPL-3.0. Some 130 languages, which the error for
-any other lists; see `voice_of` for the codes.
+espeak-ng (GPL-3.0) comes with the extra `phones` and is loaded only when called. It has some 130 languages; the error
+for another one lists them.
 """
 
 import importlib.util
@@ -30,12 +29,13 @@ from tasks.data.clips import Clip
 
 RECIPE = 1  # raise it when what becomes of espeak-ng's phonemes changes
 VOICES = {"no": "nb", "zh": "cmn", "zh-hk": "yue"}  # corpora's codes whose voice has another name
-LEFTOVERS = str.maketrans({
-    ":": "ː", "[": "\u032a", '"': "\u0308", "^": "ʲ", "͡": None, "ˈ": None, "ˌ": None,
-    **dict.fromkeys("0123456789"),
+LETTERS = str.maketrans({  # of E. Kirshenbaum, "Representing IPA phonetics in ASCII", 2001
+    ":": "ː", "[": "\u032a", '"': "\u0308", "^": "ʲ", "S": "ʃ", "Z": "ʒ", "X": "χ",
+    "͡": None, "ˈ": None, "ˌ": None, **dict.fromkeys("0123456789"),
 })  # fmt: skip
 TONAL = ("cmn", "hak", "th", "vi", "yue")  # voices whose third tone espeak-ng writes as "ɜ", its IPA for "3"
 _OTHER_VOICE = re.compile(r"\([a-z][a-z0-9-]*\)")
+_ASPIRATED = re.compile(r"(?<=[ptkɕʂ])h$")
 
 
 def phones(sentences: Sequence[str], language: str) -> list[str]:
@@ -74,9 +74,8 @@ def voice_of(language: str) -> str:
     """
     _require_extra()
     code = language.partition("@")[0].replace("_", "-").lower()
-    known = espeak.languages()
     for name in (code, code.partition("-")[0]):
-        if (name := VOICES.get(name, name)) in known:
+        if (name := VOICES.get(name, name)) in (known := espeak.languages()) and espeak.speaks(name):
             return name
     raise unknown("language of espeak-ng (alphabet = 'phones')", language, known)
 
@@ -112,9 +111,11 @@ def _legible(sentence: str, voice: str) -> str:
 
 def _clean(read: str, voice: str) -> str:
     """The phones of what espeak-ng writes with "_" between two phonemes."""
-    text = _OTHER_VOICE.sub(" ", read).replace("_", " ")
-    found = (unicodedata.normalize("NFC", phoneme.translate(LEFTOVERS)) for phoneme in text.split())
-    return " ".join(filter(None, (phone.replace("ɜ", "") if voice in TONAL else phone for phone in found)))
+    phonemes = _OTHER_VOICE.sub(" ", read).replace("_", " ").translate(LETTERS).split()
+    if voice in TONAL:
+        phonemes = [phoneme.removesuffix("ɜ") or phoneme for phoneme in phonemes]
+    retroflex = (phoneme.replace("ts.", "ʈʂ").replace("s.", "ʂ") for phoneme in phonemes)
+    return " ".join(unicodedata.normalize("NFC", _ASPIRATED.sub("ʰ", phoneme)) for phoneme in retroflex)
 
 
 def _require_extra() -> None:

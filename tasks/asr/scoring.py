@@ -8,10 +8,12 @@ to none.
 * names: a word of the list that `names` in [options] gives; without a list, a word with a capital that is not the first
   of its sentence, in languages that do not write all nouns so.
 * unseen: a word that the training text does not have.
+
+Texts of phones (`tasks.asr.phones`) have one rate, that of phones.
 """
 
 import unicodedata
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -21,14 +23,15 @@ import jiwer
 from grids.errors import UserError
 from grids.files import expanded
 from tasks.asr.text import clean, has_spaces, rules_of
+from tasks.asr.vocabulary import Alphabet
 from tasks.base import Metric, Score
 from tasks.data.clips import Clip
 
 Unit = Literal["script", "word", "character"]
 METRICS = tuple(
     Metric(name, primary=name == "error_rate", higher_is_better=False)
-    for name in ("error_rate", "wer", "cer", "substitutions", "deletions", "insertions", "wer_numbers", "wer_names",
-                 "wer_unseen", "unknown_share")
+    for name in ("error_rate", "wer", "cer", "per", "substitutions", "deletions", "insertions", "wer_numbers",
+                 "wer_names", "wer_unseen", "unknown_share")
 )  # fmt: skip
 BY_NAME = {metric.name: metric for metric in METRICS}
 
@@ -39,15 +42,15 @@ class Heard:
 
     Attributes:
         clip: the clip.
-        reference: its clean text.
+        reference: its clean text, or its phones.
         hypothesis: what the network wrote.
-        lacking: characters of the reference that the network cannot write, one by one.
+        lacking: characters, or phones, of the reference that the network cannot write, one by one.
     """
 
     clip: Clip
     reference: str
     hypothesis: str
-    lacking: str = ""
+    lacking: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class Errors:
 
 
 def errors(references: Sequence[str], hypotheses: Sequence[str], *, words: bool) -> Errors:
-    """Errors of a whole corpus, in words or in characters (spaces among them)."""
+    """Errors of a whole corpus, in words (or phones, spaced as words are) or in characters (spaces among them)."""
     process = jiwer.process_words if words else jiwer.process_characters
     found: Any = process(list(references), list(hypotheses))
     total = found.hits + found.substitutions + found.deletions
@@ -104,7 +107,13 @@ def marked_errors(references: Sequence[str], hypotheses: Sequence[str], marks: S
 
 
 def scores_of(
-    language: str, heard: Sequence[Heard], unit: Unit, names: str, words: Set[str], condition: str = ""
+    language: str,
+    heard: Sequence[Heard],
+    unit: Unit,
+    names: str,
+    words: Set[str],
+    condition: str = "",
+    alphabet: Alphabet = "characters",
 ) -> list[Score]:
     """Every metric that a language's test clips give; no word rates where the script sets no words apart.
 
@@ -115,6 +124,7 @@ def scores_of(
         names: the file of a list of names; "" for the rule.
         words: those of the training text.
         condition: of the scores.
+        alphabet: of references and hypotheses; "phones": `error_rate` counts phones.
 
     Raises:
         UserError: the references are all empty.
@@ -122,6 +132,9 @@ def scores_of(
     references, hypotheses = [one.reference for one in heard], [one.hypothesis for one in heard]
     if not any(references):
         raise UserError(f"the {len(heard)} test clips of {language!r} have no text that counts; allowed: some letters")
+    if alphabet == "phones":
+        main = errors(references, hypotheses, words=True)
+        return _scores(language, heard, {"per": main}, main, main.total, condition)
     found = {"cer": errors(references, hypotheses, words=False)}
     if has_spaces(language):
         found["wer"] = errors(references, hypotheses, words=True)
@@ -131,9 +144,25 @@ def scores_of(
             if any(map(any, marks)):
                 found[name] = marked_errors(references, hypotheses, marks, words=True)
     main = found["cer" if unit == "character" or "wer" not in found else "wer"]
+    return _scores(language, heard, found, main, found["cer"].total, condition)
+
+
+def _scores(
+    language: str, heard: Sequence[Heard], found: Mapping[str, Errors], main: Errors, symbols: int, condition: str
+) -> list[Score]:
+    """The rates that were found, and what `main` is made of.
+
+    Args:
+        language: the language's code.
+        heard: its clips.
+        found: metric -> errors.
+        main: those that make the matrix.
+        symbols: characters, or phones, of the references.
+        condition: of the scores.
+    """
     values = {"error_rate": main.rate, **{name: one.rate for name, one in found.items()}}
     values |= {name: getattr(main, name) / main.total for name in ("substitutions", "deletions", "insertions")}
-    values["unknown_share"] = sum(len(one.lacking) for one in heard) / found["cer"].total
+    values["unknown_share"] = sum(len(one.lacking) for one in heard) / symbols
     return [BY_NAME[name].score(language, value, len(heard), condition) for name, value in values.items()]
 
 

@@ -1,5 +1,7 @@
 """What every CTC recogniser shares: options, heads, loss, decoding, scores. A system adds its encoder.
 
+What is said of characters holds for phones too, with alphabet = "phones" (`tasks.asr.phones`).
+
 An encoder is a module `(values (K, T), lengths (K,)) -> (hidden (K, F, H), mask (K, F))` with `width` (H) and
 `frames(lengths)`, the number of frames that it makes of so many samples.
 
@@ -31,8 +33,8 @@ from grids.grid import NO_BACKBONE, Model, Train
 from tasks.asr import checkpoint
 from tasks.asr.decoding import beam_search, greedy
 from tasks.asr.scoring import METRICS, Heard, Unit, errors, scores_of
-from tasks.asr.text import has_spaces, rules_sha, text_of
-from tasks.asr.vocabulary import Unknown, View, Vocabulary, check_alphabet, lacking_text
+from tasks.asr.text import has_spaces, rules_sha, text_of, texts_of
+from tasks.asr.vocabulary import Alphabet, Unknown, View, Vocabulary, check_alphabet, join, lacking_text
 from tasks.augment import Augmentation, augmented, draw_whole, in_noise, keyed_examples
 from tasks.base import Batch, Example, Output, Scored, Setup, Tests
 from tasks.data.clips import Clip, Needs
@@ -47,8 +49,10 @@ class CtcOptions:
     """Options of every CTC system.
 
     Attributes:
+        alphabet: what is written and scored: the "characters" of the text, or the "phones" that espeak-ng reads it in,
+            which languages of different scripts share (`tasks.asr.phones`; the extra `phones`).
         unit: what the matrix counts errors in: "script" (words, or characters where a script has no spaces), "word",
-            "character".
+            "character". Phones are counted in phones.
         vocabulary, heads: see the module's docstring.
         unknown: what becomes of a character that the training text lacks; see `tasks.asr.vocabulary.Vocabulary`.
         max_unknown_share: a larger share of them in the test or dev text of a language of the mixture is refused.
@@ -56,15 +60,17 @@ class CtcOptions:
         max_dropped_share: largest share of training clips that may be left out, because their text is empty or longer
             than their frames can spell.
         beam: hypotheses of the beam search; 1: the best path.
-        lm: the file of an n-gram model of characters for the beam search.
+        lm: the file of an n-gram model of characters (or phones) for the beam search.
         lm_weight: its weight.
         names: the file of a list of names for `wer_names`; without one, capitals tell.
         switched: clips in which the language changes are scored too, under the condition "then <language>".
         augmentation: reverberation and noise that training clips get. No speeds: they would change what fits.
         test_noise_db: signal-to-noise ratios at which the test clips are scored too, in white noise, as conditions.
-        rules: the hash of the text rules, so that results of other rules are never mixed. Not to be set.
+        rules: the hash of the text rules, or the version of what reads phones, so that results of other rules are
+            never mixed.
     """
 
+    alphabet: Alphabet = "characters"
     unit: Unit = "script"
     vocabulary: Literal["mixture", "language"] = "mixture"
     heads: Literal["one", "language"] = "one"
@@ -79,7 +85,7 @@ class CtcOptions:
     switched: bool = False
     augmentation: Augmentation = field(default_factory=Augmentation)
     test_noise_db: tuple[float, ...] = ()
-    rules: str = field(default_factory=rules_sha)
+    rules: str = field(default="", init=False)
 
     def __post_init__(self) -> None:
         for name in ("max_unknown_share", "max_dropped_share"):
@@ -89,20 +95,22 @@ class CtcOptions:
             require(getattr(self, name) >= 1, f"{name} in [options] is {getattr(self, name)}; allowed: >= 1")
         require(not self.augmentation.speeds, "speeds in [augmentation] is given; allowed: noise and reverberation")
         require(not self.lm or self.beam > 1, f"lm in [options] is {self.lm!r}: it needs beam, e.g. beam = 50")
-        require(self.rules == rules_sha(), f"rules in [options] is {self.rules!r}; this program has {rules_sha()!r}")
+        require(self.alphabet == "characters" or self.unit == "script",
+                f"unit in [options] is {self.unit!r}; allowed with alphabet = 'phones': 'script'")  # fmt: skip
+        object.__setattr__(self, "rules", rules_sha(self.alphabet))
 
 
 def views_of(clips: Sequence[Clip], options: CtcOptions) -> tuple[tuple[str, ...], tuple[View, ...]]:
     """The names of a head's rows and the views, from the training clips."""
     texts: dict[str, list[str]] = {}
-    for clip in clips:
-        texts.setdefault(clip.language, []).append(text_of(clip))
-    whole = Vocabulary.of((text for own in texts.values() for text in own), options.unknown, options.least_count)
+    for clip, text in zip(clips, texts_of(clips, options.alphabet), strict=True):
+        texts.setdefault(clip.language, []).append(text)
+    rules = (options.unknown, options.least_count, options.alphabet)
+    whole = Vocabulary.of((text for own in texts.values() for text in own), *rules)
     if not texts or (options.vocabulary, options.heads) == ("mixture", "one"):
         return whole.symbols, (View("", whole, tuple(range(len(whole.symbols)))),)
     shared = options.vocabulary == "mixture"
-    own = {code: whole if shared else Vocabulary.of(texts[code], options.unknown, options.least_count)
-           for code in sorted(texts)}  # fmt: skip
+    own = {code: whole if shared else Vocabulary.of(texts[code], *rules) for code in sorted(texts)}
     if options.heads == "one":
         place = {symbol: row for row, symbol in enumerate(whole.symbols)}
         return whole.symbols, tuple(View(c, v, tuple(place[s] for s in v.symbols)) for c, v in own.items())
@@ -141,7 +149,8 @@ class Recogniser(nn.Module):
 
     def spelling(self, clip: Clip) -> list[int]:
         """The clip's text as places in its view's vocabulary."""
-        return self.views[self.view_of(clip.language)].vocabulary.encode(text_of(clip))
+        vocabulary = self.views[self.view_of(clip.language)].vocabulary
+        return vocabulary.encode(texts_of([clip], vocabulary.alphabet)[0])
 
 
 class CtcSystem:
@@ -183,7 +192,7 @@ class CtcSystem:
 
     def check(self, clips: Sequence[Clip]) -> None:
         """Raises a `UserError` if no test clip has a text."""
-        if not any(map(text_of, clips)):
+        if not any(texts_of(clips, self.options.alphabet)):
             raise UserError(f"the {len(clips)} clips of {clips[0].language!r} have no text that counts")
 
     def network(self, setup: Setup) -> Recogniser:
@@ -246,7 +255,7 @@ class CtcSystem:
                 for own in found]  # fmt: skip
 
     def score(self, network: Recogniser, tests: Mapping[str, Tests]) -> Scored:
-        """`METRICS` of each language, and a line a clip: `errors` of `length` units as the matrix counts, words, characters."""
+        """`METRICS` of each language, and a line a clip: `errors` of `length` units: words, characters or phones."""
         scores, options = [], self.options
         predictions: dict[str, list[object]] = {}
         for language, test in tests.items():
@@ -256,9 +265,10 @@ class CtcSystem:
                 own = [pair for pair in zip(test.clips, test.outputs, strict=True) if pair[0].condition == condition]
                 there = [self._heard(network, *pair, noise) for pair in own]
                 named = ", ".join(filter(None, (condition, noise and f"noise{noise}")))
-                scores += scores_of(language, there, options.unit, options.names, network.words, named)
+                rule = (options.unit, options.names, network.words, named, options.alphabet)
+                scores += scores_of(language, there, *rule)
             for one in heard:
-                for name, value in _row(one, options.unit).items():
+                for name, value in _row(one, options).items():
                     predictions.setdefault(name, []).append(value)
         return Scored(tuple(scores), predictions)
 
@@ -278,9 +288,9 @@ class CtcSystem:
         number, texts = network.view_of(clip.language), np.atleast_1d(output["text" + noise])
         if number < 0:
             number = int(output["log_probability" + noise].argmax())
-        vocabulary = network.views[number].vocabulary
-        lacking = "".join(vocabulary.lacking([text_of(clip)]).elements()) if vocabulary.characters else ""
-        return Heard(clip, vocabulary.reference(text_of(clip)), str(texts[number]), lacking)
+        vocabulary, (text,) = network.views[number].vocabulary, texts_of([clip], self.options.alphabet)
+        lacking = tuple(vocabulary.lacking([text]).elements()) if vocabulary.characters else ()
+        return Heard(clip, vocabulary.reference(text), str(texts[number]), lacking)
 
     def _dropped(self, network: Recogniser, clips: Sequence[Clip]) -> frozenset[tuple[str, str]]:
         """The clips that cannot be learnt from, which are listed.
@@ -305,8 +315,8 @@ class CtcSystem:
     def _check_alphabets(self, network: Recogniser, setup: Setup) -> None:
         """Lists what the vocabulary lacks of what is scored; refuses a language of the mixture that lacks too much."""
         texts: dict[str, list[str]] = {}
-        for clip in setup.scored:
-            texts.setdefault(clip.language, []).append(text_of(clip))
+        for clip, text in zip(setup.scored, texts_of(setup.scored, self.options.alphabet), strict=True):
+            texts.setdefault(clip.language, []).append(text)
         for code, own in sorted(texts.items()):
             view = network.views[max(network.view_of(code), 0)]
             share = self.options.max_unknown_share if code in setup.mixture.languages else 1.0
@@ -336,15 +346,18 @@ def _unlearnable(network: Recogniser, clip: Clip, frames: int) -> bool:
     return not rows or frames < len(rows) + sum(one == other for one, other in pairwise(rows))
 
 
-def _row(one: Heard, unit: Unit) -> dict[str, object]:
+def _row(one: Heard, options: CtcOptions) -> dict[str, object]:
     """A clip's line of the predictions; no words where the script sets none apart."""
+    spaced = options.alphabet == "phones" or has_spaces(one.clip.language)
     letters = errors([one.reference], [one.hypothesis], words=False)
-    words = errors([one.reference], [one.hypothesis], words=True) if has_spaces(one.clip.language) else None
-    found = letters if words is None or unit == "character" else words
-    return {
+    words = errors([one.reference], [one.hypothesis], words=True) if spaced else None
+    found = letters if words is None or options.unit == "character" else words
+    row = {
         "language": one.clip.language, "clip": one.clip.name, "speaker": one.clip.speaker,
         "condition": one.clip.condition, "reference": one.reference, "hypothesis": one.hypothesis,
-        "errors": found.count, "length": found.total, "word_errors": words.count if words else 0,
-        "words": words.total if words else 0, "character_errors": letters.count, "characters": letters.total,
-        "lacking": one.lacking,
+        "errors": found.count, "length": found.total, "lacking": join(one.lacking, options.alphabet),
     }  # fmt: skip
+    if options.alphabet == "characters":
+        row |= {"character_errors": letters.count, "characters": letters.total,
+                "word_errors": words.count if words else 0, "words": words.total if words else 0}  # fmt: skip
+    return row

@@ -8,8 +8,11 @@ What it does not cover: numbers are not spelt out, and words of scripts without 
 
 import hashlib
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tasks.asr.phones import phones_of, reader
+from tasks.asr.vocabulary import Alphabet
 from tasks.data.clips import Clip
 
 RECIPE = 1  # raise it when `clean` changes what it does; the table is hashed as it is
@@ -58,8 +61,14 @@ def rules_of(language: str) -> Rules:
     return RULES.get(language.partition("@")[0].replace("_", "-").partition("-")[0].lower(), Rules())
 
 
-def rules_sha() -> str:
-    """Stands for everything that `clean` depends on; part of the configuration's hash."""
+def rules_sha(alphabet: Alphabet = "characters") -> str:
+    """Stands for everything that `texts_of` depends on; part of the configuration's hash.
+
+    Raises:
+        UserError: phones that are not to be had.
+    """
+    if alphabet == "phones":
+        return reader()
     return hashlib.sha256(repr((RECIPE, KEPT, DROPPED, sorted(RULES.items()))).encode()).hexdigest()[:16]
 
 
@@ -99,3 +108,12 @@ def has_spaces(language: str) -> bool:
 def text_of(clip: Clip) -> str:
     """What a clip says, as it is trained on and scored; each part by the rules of its own language."""
     return " ".join(clean(part.sentence, part.language) for part in clip.parts)
+
+
+def texts_of(clips: Sequence[Clip], alphabet: Alphabet) -> list[str]:
+    """What each clip says, in characters (`text_of`) or in phones with a space between two (`tasks.asr.phones`).
+
+    Raises:
+        UserError: phones that are not to be had.
+    """
+    return phones_of(clips) if alphabet == "phones" else [text_of(clip) for clip in clips]

@@ -122,6 +122,12 @@ def languages() -> frozenset[str]:
         return frozenset(found)
 
 
+def speaks(language: str) -> bool:
+    """Whether espeak-ng takes one of its `languages`; some it lists and does not take."""
+    with _fresh_library() as library:
+        return bool(library.espeak_SetVoiceByName(language.encode()) == 0)
+
+
 def version() -> str:
     """espeak-ng's own."""
     with _fresh_library() as library:

@@ -61,7 +61,7 @@ def test_marked_words_have_a_rate_of_their_own() -> None:
 def test_all_scores_of_a_language_with_spaces() -> None:
     found = values("ca", ("Viu a Lleida des de 1999", "viu a lleida des de 1998"), ("Ella", "ela"),
                    words=frozenset({"viu", "a", "des", "de"}))  # fmt: skip
-    assert found.keys() == {metric.name for metric in METRICS}
+    assert found.keys() == {metric.name for metric in METRICS} - {"per"}
     assert found["error_rate"] == found["wer"] == pytest.approx(2 / 7)
     assert found["substitutions"] == found["wer"]
     assert found["cer"] == pytest.approx(2 / 28)
