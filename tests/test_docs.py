@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from dataclasses import fields
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from grids.grid import parse
+from tasks import TASKS, task_class
 from tests.analysis.factories import Folder, results, truth
 from tests.tasks.data.hostile import plain_release
 from tests.test_house import DOCS, ROOT
@@ -145,6 +147,13 @@ def test_the_grid_that_the_readme_writes_is_one() -> None:
     lines = code_lines((ROOT / "README.md").read_text("utf-8"))
     block = [line for line in lines if re.match(r"\w+ = |\[\w+\]$", line)]
     assert len(parse(tomllib.loads("\n".join(block)), "mine").languages) == 5
+
+
+@pytest.mark.parametrize("name", [name for name in TASKS if name.startswith("asr/")])
+def test_the_page_on_speech_recognition_has_every_option(name: str) -> None:
+    page = (ROOT / "docs" / "asr.md").read_text("utf-8")
+    own = {option.name for option in fields(task_class(name).Options)} - {"rules"}  # not to be set
+    assert not {option for option in own if not re.search(rf"`(\[options\.)?{option}\]?`", page)}
 
 
 @pytest.mark.long
