@@ -98,7 +98,12 @@ def _page(source: Source, out: Path) -> Path:
     sections = (
         Section("Matrix", figure=out / "heatmap_2col.svg"),
         Section("Summary", header=("Statistic", "Value"), rows=raw_lines(source)),
-        Section("Languages", "Means over known cells, ± their standard error over seeds.", header=("Language", "As target", "As donor"), rows=rows),
+        Section(
+            "Languages",
+            "Means over known cells, ± their standard error over seeds.",
+            header=("Language", "As target", "As donor"),
+            rows=rows,
+        ),
     )
     page = Page(raw_headline(source), lead, (), sections, computed_from(source.provenance))
     return write_page(page, out / "report.html")

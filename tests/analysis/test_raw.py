@@ -123,7 +123,9 @@ def test_models_of_one_language_alone_are_a_matrix_of_which_source_serves_which_
     assert [line.as_donor for line in lines] == pytest.approx([0.36, 0.21, 0.11])
     assert [line.as_target for line in lines] == pytest.approx([0.16, 0.21, 0.31])
     assert [line.as_donor_se for line in lines] == pytest.approx([0.01 / np.sqrt(3)] * 3)
-    assert summarise_raw(read_source([zero_shot(tmp_path / "one", cells, seeds=1)]).content).lines[0].as_donor_se is None
+    assert (
+        summarise_raw(read_source([zero_shot(tmp_path / "one", cells, seeds=1)]).content).lines[0].as_donor_se is None
+    )
 
 
 def test_two_matrices_of_sources_are_compared_cell_by_cell(tmp_path):
