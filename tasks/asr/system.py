@@ -246,7 +246,7 @@ class CtcSystem:
                 for own in found]  # fmt: skip
 
     def score(self, network: Recogniser, tests: Mapping[str, Tests]) -> Scored:
-        """`METRICS` of each language, and a line a clip: `errors` of `length` units as the matrix counts, words, characters."""
+        """`METRICS` of each language; a line a clip: `errors` of `length` units of the matrix, words, characters."""
         scores, options = [], self.options
         predictions: dict[str, list[object]] = {}
         for language, test in tests.items():

@@ -101,7 +101,7 @@ def test_two_raw_matrices_have_a_noise_ceiling_and_one_planted_difference(tmp_pa
 
 
 def zero_shot(path, by_cell, seeds=3):
-    """Models of one language each, and of twice as much, scored on all; `by_cell` is (L, L): row heard, column source."""
+    """Models of one language each, and of twice as much, scored on all; `by_cell` (L, L): row heard, column source."""
     codes, how, frame = truth(len(by_cell)).codes, Folder(range(seeds), metric="bleu", grid={"mode": "list"}), []
     for seed in how.seeds:
         for (i, j), value in np.ndenumerate(by_cell):
@@ -123,7 +123,9 @@ def test_models_of_one_language_alone_are_a_matrix_of_which_source_serves_which_
     assert [line.as_donor for line in lines] == pytest.approx([0.36, 0.21, 0.11])
     assert [line.as_target for line in lines] == pytest.approx([0.16, 0.21, 0.31])
     assert [line.as_donor_se for line in lines] == pytest.approx([0.01 / np.sqrt(3)] * 3)
-    assert summarise_raw(read_source([zero_shot(tmp_path / "one", cells, seeds=1)]).content).lines[0].as_donor_se is None
+    assert (
+        summarise_raw(read_source([zero_shot(tmp_path / "one", cells, seeds=1)]).content).lines[0].as_donor_se is None
+    )
 
 
 def test_two_matrices_of_sources_are_compared_cell_by_cell(tmp_path):

@@ -252,7 +252,9 @@ def test_a_huge_strength_moves_no_weight_and_strength_0_is_none_bit_for_bit(tmp_
     for key, weight in start.items():
         assert torch.equal(found["none"][key], found["zero"][key])
         assert torch.equal(found["huge"][key], weight)
-    assert not torch.equal(found["none"]["model.decoder.embed_tokens.weight"], start["model.decoder.embed_tokens.weight"])
+    assert not torch.equal(
+        found["none"]["model.decoder.embed_tokens.weight"], start["model.decoder.embed_tokens.weight"]
+    )
 
 
 def test_fisher_information_protects_what_matters_alone(tmp_path: Path) -> None:
