@@ -1,8 +1,9 @@
 """Reads results folders (`scores.parquet`, `grid.toml`, `identity.json`): one, one that is still filling, or several.
 
-Of the rows of base, self and cross trials under one condition (none, unless asked for) it makes `Scores`; without any self run it makes a
-`RawMatrix` (`analysis.raw`), of zero-shot scores if there is nothing else. Several folders are merged if they hold one experiment, and refused with the reason if
-not. Other roles (third languages, fractions) are not read here.
+Of the rows of base, self and cross trials under one condition (none, unless asked for) it makes `Scores`; without any
+self run it makes a `RawMatrix` (`analysis.raw`), of zero-shot scores if there is nothing else. Several folders are
+merged if they hold one experiment, and refused with the reason if not. Other roles (third languages, fractions) are not
+read here.
 """
 
 import hashlib
@@ -40,8 +41,8 @@ def read_folders(folders: Sequence[Path], metric: str | None = None, condition: 
         condition: of the scores; "": those of the plain test sets.
 
     Raises:
-        UserError: no scores, a column missing, an unknown metric or condition, a value that is no number, a score twice, folders
-            that don't belong together, or a learning curve.
+        UserError: no scores, a column missing, an unknown metric or condition, a value that is no number, a score
+            twice, folders that don't belong together, or a learning curve.
     """
     plans = [read_plan(folder) for folder in folders]
     check_one_experiment(folders, plans)

@@ -1,6 +1,6 @@
-"""Matrices without self-gain: raw gains P(i+j) - P(i); or scores: of P(i+j) without any P(i), of i by the model of j
-alone (zero-shot), of i under condition j.
+"""Matrices without self-gain: of raw gains P(i+j) - P(i), or of scores.
 
+Scores are those of P(i+j) without any P(i), of i by the model of j alone (zero-shot), or of i under condition j.
 Nothing can be divided by a self-gain that was not measured, so such a matrix has values, errors and means, and no r.
 """
 

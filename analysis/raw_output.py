@@ -88,8 +88,8 @@ def _page(source: Source, out: Path) -> Path:
     meaning = (
         "A cell is P(i+j) − P(i), the target's gain from a block of the donor's data, in units of the metric."
         if raw.gains
-        else "A cell is the score of the row's language with the column's: trained together, by a model of the column's "
-        "alone (zero-shot), or as its condition."
+        else "A cell is the score of the row's language with the column's: trained together, by a model of the "
+        "column's alone (zero-shot), or as its condition."
     )
     lead = (meaning, "There is no self-gain in the source, so nothing was normalised: these numbers are no r, and "
             "targets with different metrics or headroom can't be compared.")  # fmt: skip
@@ -98,13 +98,9 @@ def _page(source: Source, out: Path) -> Path:
     sections = (
         Section("Matrix", figure=out / "heatmap_2col.svg"),
         Section("Summary", header=("Statistic", "Value"), rows=raw_lines(source)),
-        Section(
-            "Languages",
-            "Means over known cells, ± their standard error over seeds.",
-            header=("Language", "As target", "As donor"),
-            rows=rows,
-        ),
-    )
+        Section("Languages", "Means over known cells, ± standard error over seeds.",
+                header=("Language", "As target", "As donor"), rows=rows),
+    )  # fmt: skip
     page = Page(raw_headline(source), lead, (), sections, computed_from(source.provenance))
     return write_page(page, out / "report.html")
 

@@ -121,7 +121,7 @@ class Fitting:
         norm = nn.utils.clip_grad_norm_(self._parameters, self._train.gradient_clip or float("inf"))
         self._scaler.step(self._optimiser)
         self._scaler.update()
-        rate = self._schedule.get_last_lr()[0]
+        rate = float(self._schedule.get_last_lr()[0])
         for part in self._after:
             part.after_step(self._network, rate)
         self._schedule.step()

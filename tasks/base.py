@@ -136,7 +136,7 @@ class Frozen:
 
 @runtime_checkable
 class AfterStep(Protocol):
-    """A part of a network that acts on its weights after each optimiser step; the training loop looks for such parts."""
+    """A part of a network that acts on its weights after each optimiser step; the training loop looks for such."""
 
     def after_step(self, network: Any, rate: float) -> None:
         """Called with the whole network and the step's learning rate."""

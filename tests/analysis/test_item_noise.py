@@ -72,8 +72,8 @@ def test_with_weight_one_the_metrics_are_those_of_the_tasks():
 def test_rates_and_bleu_are_those_of_all_sentences_that_were_drawn_together():
     rng, items = np.random.default_rng(5), texts(np.random.default_rng(6), speakers=10)
     weights = rng.multinomial(10, np.full(10, 0.1), size=20).astype(float)
-    for draw, row in enumerate(weights):
-        times = [int(row[int(name[1:])]) for name in items.speaker]
+    for draw, often in enumerate(weights):
+        times = [int(often[int(name[1:])]) for name in items.speaker]
         drawn = items.loc[items.index.repeat(times)]
         slowly = sum(word_errors(g, r)[0] for g, r in zip(drawn.guess, drawn.reference, strict=True)) / sum(
             len(reference.split()) for reference in drawn.reference

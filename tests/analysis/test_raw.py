@@ -101,7 +101,7 @@ def test_two_raw_matrices_have_a_noise_ceiling_and_one_planted_difference(tmp_pa
 
 
 def zero_shot(path, by_cell, seeds=3):
-    """Models of one language each, and of twice as much, scored on all; `by_cell` is (L, L): row heard, column source."""
+    """Models of one language each, and of twice as much, scored on all; `by_cell` (L, L): row heard, column source."""
     codes, how, frame = truth(len(by_cell)).codes, Folder(range(seeds), metric="bleu", grid={"mode": "list"}), []
     for seed in how.seeds:
         for (i, j), value in np.ndenumerate(by_cell):

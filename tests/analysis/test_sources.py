@@ -280,5 +280,5 @@ def test_a_raw_folder_without_any_pair_has_nothing_to_say(tmp_path):
 
 def test_a_file_has_no_conditions(tmp_path):
     file = csv_file(tmp_path / "a.csv", ["1,base,ca,,0,0.5"])
-    with pytest.raises(UserError, match="--condition 'to en' needs results folders; .*a.csv is a file"):
+    with pytest.raises(UserError, match=r"--condition 'to en' needs results folders; .*a.csv is a file"):
         read_source([file], condition="to en")
