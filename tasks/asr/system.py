@@ -17,7 +17,7 @@ A clip of a language that the mixture lacks is read by the view that is surest o
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise, product
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -28,8 +28,9 @@ from torch.nn import functional
 
 from grids.errors import UserError, require
 from grids.grid import NO_BACKBONE, Model, Train
+from grids.schema import PLACE
 from tasks.asr import checkpoint
-from tasks.asr.decoding import beam_search, greedy
+from tasks.asr.decoding import beam_search, greedy, lm_sha
 from tasks.asr.scoring import METRICS, Heard, Unit, errors, scores_of
 from tasks.asr.text import has_spaces, rules_sha, text_of
 from tasks.asr.vocabulary import Unknown, View, Vocabulary, check_alphabet, lacking_text
@@ -56,13 +57,15 @@ class CtcOptions:
         max_dropped_share: largest share of training clips that may be left out, because their text is empty or longer
             than their frames can spell.
         beam: hypotheses of the beam search; 1: the best path.
-        lm: the file of an n-gram model of characters for the beam search.
+        lm: the absolute path of an n-gram model of characters for the beam search.
         lm_weight: its weight.
         names: the file of a list of names for `wer_names`; without one, capitals tell.
         switched: clips in which the language changes are scored too, under the condition "then <language>".
         augmentation: reverberation and noise that training clips get. No speeds: they would change what fits.
-        test_noise_db: signal-to-noise ratios at which the test clips are scored too, in white noise, as conditions.
+        test_noise_db: signal-to-noise ratios at which the test clips are scored too, in white noise, as conditions; not
+            those that have a condition already.
         rules: the hash of the text rules, so that results of other rules are never mixed. Not to be set.
+        lm_sha: the hash of the n-gram model, which stands for it wherever it lies.
     """
 
     unit: Unit = "script"
@@ -73,13 +76,14 @@ class CtcOptions:
     least_count: int = 1
     max_dropped_share: float = 0.05
     beam: int = 1
-    lm: str = ""
+    lm: str = field(default="", metadata=PLACE)
     lm_weight: float = 1.0
     names: str = ""
     switched: bool = False
     augmentation: Augmentation = field(default_factory=Augmentation)
     test_noise_db: tuple[float, ...] = ()
     rules: str = field(default_factory=rules_sha)
+    lm_sha: str = field(default="", init=False)
 
     def __post_init__(self) -> None:
         for name in ("max_unknown_share", "max_dropped_share"):
@@ -90,6 +94,8 @@ class CtcOptions:
         require(not self.augmentation.speeds, "speeds in [augmentation] is given; allowed: noise and reverberation")
         require(not self.lm or self.beam > 1, f"lm in [options] is {self.lm!r}: it needs beam, e.g. beam = 50")
         require(self.rules == rules_sha(), f"rules in [options] is {self.rules!r}; this program has {rules_sha()!r}")
+        if self.lm:
+            object.__setattr__(self, "lm_sha", lm_sha(self.lm))
 
 
 def views_of(clips: Sequence[Clip], options: CtcOptions) -> tuple[tuple[str, ...], tuple[View, ...]]:
@@ -148,6 +154,8 @@ class CtcSystem:
     """Members of `tasks.base.Task` for a `Recogniser`. A system adds `encoder`, and `weights_sha` if it has weights."""
 
     Options: ClassVar[type[Any]] = CtcOptions
+    Described: ClassVar = checkpoint.Alphabet
+    HEAD: ClassVar = checkpoint.HEAD
     train: ClassVar = Train(learning_rate=1e-5, weight_decay=0.0, epochs=15, batch_size=8, warmup=0.01)
     metrics: ClassVar = METRICS
 
@@ -251,11 +259,12 @@ class CtcSystem:
         predictions: dict[str, list[object]] = {}
         for language, test in tests.items():
             heard = [self._heard(network, *pair) for pair in zip(test.clips, test.outputs, strict=True)]
-            noises = ("", *(f" {decibels:g} dB" for decibels in options.test_noise_db))
-            for condition, noise in product(dict.fromkeys(clip.condition for clip in test.clips), noises):
+            plain = [(condition, "") for condition in dict.fromkeys(clip.condition for clip in test.clips)]
+            noisy = [("", f" {decibels:g} dB") for decibels in options.test_noise_db]
+            for condition, noise in plain + noisy:
                 own = [pair for pair in zip(test.clips, test.outputs, strict=True) if pair[0].condition == condition]
                 there = [self._heard(network, *pair, noise) for pair in own]
-                named = ", ".join(filter(None, (condition, noise and f"noise{noise}")))
+                named = f"noise{noise}" if noise else condition
                 scores += scores_of(language, there, options.unit, options.names, network.words, named)
             for one in heard:
                 for name, value in _row(one).items():
@@ -265,6 +274,10 @@ class CtcSystem:
     def save(self, network: Recogniser, folder: Path) -> None:
         """Writes the network into a folder, to transcribe with."""
         checkpoint.write(self, network, folder)
+
+    def remade(self, alphabet: checkpoint.Alphabet) -> Recogniser:
+        """A network that writes those symbols, whose weights are still to come."""
+        return self.recogniser(alphabet.symbols, alphabet.views, 0)
 
     def _decoded(self, log_FC: torch.Tensor, view: View) -> list[int]:
         """Places in the view's vocabulary."""
