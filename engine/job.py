@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,6 +21,7 @@ from engine.store import FOLDER_NAME, Identity, Store
 from grids.errors import UserError, unknown
 from grids.files import expanded, write_atomically, writing_to
 from grids.grid import NO_BACKBONE, Grid, Train, load
+from grids.schema import PLACE
 from tasks import make_task
 from tasks.base import Task
 from tasks.data.cache import cache_folder
@@ -84,7 +85,7 @@ def make_job(grid: Grid, results: Path, progress: "Progress | None" = None) -> J
         raise unknown("metric", train.select_by, names)
     config = {
         "task": grid.task,
-        "options": asdict(task.options),
+        "options": _identifying(task.options),
         "weights_sha": weights_sha,
         "model": {name: value for name, value in asdict(grid.model).items() if name != "backbone"},
         "train": asdict(train),
@@ -109,6 +110,12 @@ def make_job(grid: Grid, results: Path, progress: "Progress | None" = None) -> J
         identity=Identity(json.loads(json.dumps(config)), shas),
         code_version=code_version(),
     )
+
+
+def _identifying(options: Any) -> dict[str, Any]:
+    """The options, without those that say where a file lies: its hash is among them."""
+    places = {field.name for field in fields(options) if field.metadata == PLACE}
+    return {name: value for name, value in asdict(options).items() if name not in places}
 
 
 def _backbone(grid: Grid) -> str:

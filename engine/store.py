@@ -89,6 +89,7 @@ class Pass:
         code_version: version of this program.
         started: ISO 8601, UTC.
         peak_bytes: the most memory of the GPU that the trial held at once; 0 on a CPU.
+        trained_share: of the network's parameters, those that learn; 0 of a network without any.
     """
 
     languages: tuple[str, ...]
@@ -98,6 +99,7 @@ class Pass:
     code_version: str
     started: str
     peak_bytes: int = 0
+    trained_share: float = 1.0
 
     @property
     def columns(self) -> dict[str, Any]:

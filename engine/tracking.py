@@ -150,6 +150,7 @@ def _finish(run: Any, result: Result | None) -> None:
             {
                 "n_train": result.n_train, "steps": result.steps, "seconds": sum(last.seconds.values()),
                 "data_sha": result.data_sha, "code_version": last.code_version, "device": last.device,
+                "trained_share": last.trained_share,
             }
         )  # fmt: skip
     run.summary["failed"] = int(result is None)

@@ -29,6 +29,7 @@ from engine.store import Pass, Result
 from grids.errors import UserError
 from grids.grid import Resources
 from grids.mixture import Mixture, Trial
+from tasks.adapters import trained_share
 from tasks.base import Setup, Task
 from tasks.data.blocks import draw_block, held_out, switched
 from tasks.data.clips import Clip
@@ -143,6 +144,7 @@ def run_trial(
         code_version=job.code_version,
         started=started.isoformat(timespec="seconds"),
         peak_bytes=torch.cuda.max_memory_reserved(device) if device.type == "cuda" else 0,
+        trained_share=round(trained_share(network), 6),
     )
     identity = job.identity
     n_train = max((len(stage) for stage in data.stages), default=0)

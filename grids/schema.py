@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from grids.errors import UserError, nearest
 
 T = TypeVar("T")
+PLACE = {"place": True}  # metadata of a field that says where a file lies whose hash another field has
 WHOLE = range(-(2**63), 2**63)  # integers that TOML, Parquet and torch can hold
 
 

@@ -1,4 +1,6 @@
-"""What may be done to training clips: speed, reverberation, noise. Crops are in `tasks.speaker.crops`.
+"""What may be done to training clips (speed, reverberation, noise) and to test clips (noise, their middle alone).
+
+Crops of training clips are in `tasks.speaker.crops`.
 
 What is drawn is a function of a key alone, whatever the batch and the worker, and is drawn on the CPU in the thread
 that puts batches together; the device does the arithmetic.
@@ -126,3 +128,10 @@ def in_noise(batch: Batch, decibels: float) -> Batch:
         row_T[: len(own)] = own.to(row_T)
     ratio_K = torch.full_like(batch.lengths, decibels, dtype=torch.float32)
     return Batch(add_noise(batch.values, noise_KT, ratio_K, batch.lengths), batch.lengths, batch.labels)
+
+
+def middle(batch: Batch, size: int) -> Batch:
+    """The middle `size` samples of each clip, (K, T) waves, since ends are silent; a shorter clip stays whole."""
+    index_S = torch.arange(min(size, batch.values.shape[1]), device=batch.values.device)
+    index_KS = ((batch.lengths - size).clamp(min=0) // 2)[:, None] + index_S
+    return Batch(batch.values.gather(1, index_KS), batch.lengths.clamp(max=size), batch.labels, batch.languages)

@@ -37,6 +37,7 @@ TINY_WHISPER = "tiny-whisper"  # made by `tasks.tiny_whisper`
 BUILT_IN = (*TINY, TINY_LLM, TINY_WHISPER)
 TINY_RECIPE = 1  # raise it when `_make_tiny` changes what it makes
 UNUSED_WEIGHTS = {"masked_spec_embed"}  # only SpecAugment uses it, and not every published file has it
+OF_LANGUAGES = "adapter.*"  # MMS: adapters of a thousand languages, of which `load_adapter` of transformers reads one
 MODEL_FILES = ("config.json", "model.safetensors")  # one of them makes a folder a model's
 ENCODERS = ("hubert", "wav2vec2", "wavlm", "whisper")
 
@@ -197,7 +198,7 @@ def fingerprint(name: str, further: tuple[str, ...] = ()) -> str:
     folder = resolve(name)
     digest = hashlib.sha256()
     files = {path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin", *further)}
-    for path in sorted({*files, *folder.glob("config.json")}):
+    for path in sorted({*files, *folder.glob("config.json")} - {*folder.glob(OF_LANGUAGES)}):
         digest.update(path.name.encode())
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
@@ -210,7 +211,7 @@ def _fetch(name: str) -> Path:
 
     weights = ["*.json", "*.jinja", "*.safetensors", "pytorch_model*.bin"]
     try:
-        return Path(snapshot_download(name, allow_patterns=weights))
+        return Path(snapshot_download(name, allow_patterns=weights, ignore_patterns=[OF_LANGUAGES]))
     except Exception as error:  # the hub client raises a dozen unrelated types
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"backbone {name!r} is no folder and could not be had from the hub: {reason}") from None

@@ -4,8 +4,9 @@ A linear layer with a row a character of the mixture's training text on the enco
 Source: A. Graves et al., "Connectionist Temporal Classification", ICML 2006; fine-tuning as in A. Baevski et al.,
 "wav2vec 2.0", NeurIPS 2020, section 3.3. Whether the convolutions learn, SpecAugment and LayerDrop are [model]'s.
 
-With `lora_rank` the backbone stays as it is and learns a low-rank change of its attention's queries and values (E. Hu
-et al., "LoRA", ICLR 2022; the extra `lora`). A kept checkpoint has the change added in, so that anything reads it.
+What of the backbone learns beside the head is `learn` (`tasks.adapters`). Plain transformers reads what is kept, with a
+low-rank change added in; but for "adapters" no class of transformers has a place. Such a folder holds the backbone in
+`backbone/`, which transformers reads, and adapters and head beside it, which only `tasks.asr.transcribe` does.
 """
 
 import logging
@@ -15,14 +16,14 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from grids.errors import UserError, require
+from grids.errors import require
+from tasks.adapters import SIZED, Learn, check, restrict, trained_share
+from tasks.asr.checkpoint import Symbols
 from tasks.asr.system import CtcOptions, CtcSystem, Recogniser
 from tasks.backbones import Encoder, fingerprint, load
 from tasks.base import Setup
-from tasks.examples import keyed
 
 logger = logging.getLogger(__name__)
-ADAPTED = ("q_proj", "v_proj")
 
 
 @dataclass(frozen=True)
@@ -30,26 +31,34 @@ class BackboneOptions(CtcOptions):
     """Options of `asr/ctc`, beside those of every CTC system.
 
     Attributes:
-        lora_rank: of the change that is learnt; 0: the whole backbone learns.
+        learn: what of the backbone learns; see `tasks.adapters`.
+        rank: of the low-rank change ("lora"), or of the bottlenecks ("adapters").
     """
 
-    lora_rank: int = 0
+    learn: Learn = "all"
+    rank: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.lora_rank >= 0, f"lora_rank in [options] is {self.lora_rank}; allowed: >= 0")
+        fits = self.rank >= 1 if self.learn in SIZED else self.rank == 0
+        allowed = ">= 1" if self.learn in SIZED else "0"
+        require(fits, f"rank in [options] is {self.rank}; allowed with learn = {self.learn!r}: {allowed}")
 
 
 class LastLayer(nn.Module):
     """A backbone as `tasks.asr.system` wants an encoder.
 
+    Args:
+        backbone: the backbone.
+        adapters: what was added to it.
+
     Attributes:
         width: H, the size of a frame.
     """
 
-    def __init__(self, backbone: Encoder) -> None:
+    def __init__(self, backbone: Encoder, adapters: nn.ModuleList) -> None:
         super().__init__()
-        self.backbone, self.width = backbone, backbone.width
+        self.backbone, self.adapters, self.width = backbone, adapters, backbone.width
 
     def forward(self, values_KT: torch.Tensor, lengths_K: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(K, T) waves and (K,) lengths -> (K, F, H) and the mask (K, F)."""
@@ -67,40 +76,28 @@ class Ctc(CtcSystem):
     Options: ClassVar = BackboneOptions
 
     def weights_sha(self) -> str:
-        """The backbone's."""
+        """The backbone's.
+
+        Raises:
+            UserError: it is not to be had, or cannot learn as asked.
+        """
+        check(self.model.backbone, self.options.learn)
         return fingerprint(self.model.backbone)
 
     def encoder(self, seed: int) -> LastLayer:
-        """The backbone, with a low-rank change of nothing if one is to be learnt."""
+        """The backbone with what is added to it, which changes nothing yet."""
         backbone = load(self.model)
-        if self.options.lora_rank:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(keyed("lora", seed) % 2**63)
-                _add_lora(backbone, self.options.lora_rank)
-        return LastLayer(backbone)
+        return LastLayer(backbone, restrict(backbone, self.options.learn, self.options.rank, seed))
 
     def network(self, setup: Setup) -> Recogniser:
-        """See `CtcSystem.network`; with `lora_rank` the log says what share of the parameters learns."""
+        """See `CtcSystem.network`; unless everything learns, the log says what share of the parameters does."""
         network = super().network(setup)
-        if self.options.lora_rank:
+        if self.options.learn != "all":
             logger.info("%.2f %% of the parameters learn", 100 * trained_share(network))
         return network
 
-
-def trained_share(network: nn.Module) -> float:
-    """The share of a network's parameters that learn."""
-    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in network.parameters()]
-    return sum(size for size, learns in sizes if learns) / sum(size for size, _ in sizes)
-
-
-def _add_lora(backbone: Encoder, rank: int) -> None:
-    """Freezes the backbone and gives it low-rank changes, which start at nothing; alpha is twice the rank.
-
-    Raises:
-        UserError: peft is not installed.
-    """
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except ImportError:
-        raise UserError("lora_rank in [options] needs the extra `lora`: pip install 'cltm-engine[lora]'") from None
-    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(ADAPTED)), backbone.model)
+    def remade(self, described: Symbols) -> Recogniser:
+        """See `CtcSystem.remade`; low-rank changes are in the weights already."""
+        if self.options.learn == "adapters":
+            return super().remade(alphabet)
+        return Recogniser(LastLayer(load(self.model), nn.ModuleList()), alphabet.symbols, alphabet.views, 0)

@@ -4,6 +4,7 @@ The beam search is torchaudio's (flashlight), in the extra `beam`. Its n-gram mo
 KenLM's binary format: the tokens are the vocabulary's characters, and "|" stands for a space.
 """
 
+import hashlib
 from functools import lru_cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -66,8 +67,20 @@ def _decoder(symbols: tuple[str, ...], size: int, lm: str, lm_weight: float) -> 
             raise UserError(f"the n-gram model {lm!r} cannot be used (is kenlm installed?): {error}") from None
 
 
+def lm_sha(lm: str) -> str:
+    """Hash of an n-gram model's bytes.
+
+    Raises:
+        UserError: there is no such file, or the path is relative: workers have another working directory.
+    """
+    with _checked(lm).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _checked(lm: str) -> Path:
     """The path of the n-gram model."""
-    if not (path := expanded(lm)).is_file():
-        raise UserError(f"lm in [options] is {lm!r}: no such file; allowed: an ARPA or KenLM file of characters")
+    path = expanded(lm)
+    if not (path.is_absolute() and path.is_file()):
+        what = "no such file" if path.is_absolute() else "no absolute path"
+        raise UserError(f"lm in [options] is {lm!r}: {what}; allowed: an ARPA or KenLM file of characters")
     return path

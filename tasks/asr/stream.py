@@ -16,12 +16,13 @@ import torch
 from torch.nn import functional
 
 from grids.errors import UserError, one_line_errors
-from tasks.asr import checkpoint
 from tasks.asr.decoding import greedy
 from tasks.asr.emformer import Emformer, StreamingRecogniser
 from tasks.asr.frames import HOP
+from tasks.asr.system import CtcSystem
 from tasks.asr.transcribe import wave
 from tasks.asr.transducer import States, Transducer
+from tasks.checkpoint import read
 from tasks.data.clips import SAMPLE_RATE_HZ
 
 PIECE_SECONDS = 0.1  # of audio that comes in at once
@@ -95,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--checkpoint", required=True, type=Path, metavar="DIR", help="a folder of checkpoints/")
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    task, network = checkpoint.read(asked.checkpoint)
+    task, network = read(asked.checkpoint, CtcSystem)
     if not (isinstance(task, Emformer) and isinstance(network, StreamingRecogniser) and len(network.views) == 1):
         raise UserError(f"{str(asked.checkpoint)!r} cannot stream; allowed: 'asr/emformer' with one head for all")
     wave_T = torch.from_numpy(wave(asked.file))

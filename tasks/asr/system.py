@@ -19,7 +19,7 @@ A clip of a language that the mixture lacks is read by the view that is surest o
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise, product
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -30,8 +30,9 @@ from torch.nn import functional
 
 from grids.errors import UserError, require
 from grids.grid import NO_BACKBONE, Model, Train
+from grids.schema import PLACE
 from tasks.asr import checkpoint
-from tasks.asr.decoding import beam_search, greedy
+from tasks.asr.decoding import beam_search, greedy, lm_sha
 from tasks.asr.scoring import METRICS, Heard, Unit, errors, scores_of
 from tasks.asr.text import has_spaces, rules_sha, text_of, texts_of
 from tasks.asr.vocabulary import Alphabet, Unknown, View, Vocabulary, check_alphabet, join, lacking_text
@@ -60,14 +61,16 @@ class CtcOptions:
         max_dropped_share: largest share of training clips that may be left out, because their text is empty or longer
             than their frames can spell.
         beam: hypotheses of the beam search; 1: the best path.
-        lm: the file of an n-gram model of characters (or phones) for the beam search.
+        lm: the absolute path of an n-gram model of characters (or phones) for the beam search.
         lm_weight: its weight.
         names: the file of a list of names for `wer_names`; without one, capitals tell.
         switched: clips in which the language changes are scored too, under the condition "then <language>".
         augmentation: reverberation and noise that training clips get. No speeds: they would change what fits.
-        test_noise_db: signal-to-noise ratios at which the test clips are scored too, in white noise, as conditions.
+        test_noise_db: signal-to-noise ratios at which the test clips are scored too, in white noise, as conditions; not
+            those that have a condition already.
         rules: the hash of the text rules, or the version of what reads phones, so that results of other rules are
             never mixed.
+        lm_sha: the hash of the n-gram model, which stands for it wherever it lies.
     """
 
     alphabet: Alphabet = "characters"
@@ -79,13 +82,14 @@ class CtcOptions:
     least_count: int = 1
     max_dropped_share: float = 0.05
     beam: int = 1
-    lm: str = ""
+    lm: str = field(default="", metadata=PLACE)
     lm_weight: float = 1.0
     names: str = ""
     switched: bool = False
     augmentation: Augmentation = field(default_factory=Augmentation)
     test_noise_db: tuple[float, ...] = ()
     rules: str = field(default="", init=False)
+    lm_sha: str = field(default="", init=False)
 
     def __post_init__(self) -> None:
         for name in ("max_unknown_share", "max_dropped_share"):
@@ -98,6 +102,8 @@ class CtcOptions:
         require(self.alphabet == "characters" or self.unit == "script",
                 f"unit in [options] is {self.unit!r}; allowed with alphabet = 'phones': 'script'")  # fmt: skip
         object.__setattr__(self, "rules", rules_sha(self.alphabet))
+        if self.lm:
+            object.__setattr__(self, "lm_sha", lm_sha(self.lm))
 
 
 def views_of(clips: Sequence[Clip], options: CtcOptions) -> tuple[tuple[str, ...], tuple[View, ...]]:
@@ -157,6 +163,8 @@ class CtcSystem:
     """Members of `tasks.base.Task` for a `Recogniser`. A system adds `encoder`, and `weights_sha` if it has weights."""
 
     Options: ClassVar[type[Any]] = CtcOptions
+    Described: ClassVar = checkpoint.Symbols
+    HEAD: ClassVar = checkpoint.HEAD
     train: ClassVar = Train(learning_rate=1e-5, weight_decay=0.0, epochs=15, batch_size=8, warmup=0.01)
     metrics: ClassVar = METRICS
 
@@ -260,11 +268,12 @@ class CtcSystem:
         predictions: dict[str, list[object]] = {}
         for language, test in tests.items():
             heard = [self._heard(network, *pair) for pair in zip(test.clips, test.outputs, strict=True)]
-            noises = ("", *(f" {decibels:g} dB" for decibels in options.test_noise_db))
-            for condition, noise in product(dict.fromkeys(clip.condition for clip in test.clips), noises):
+            plain = [(condition, "") for condition in dict.fromkeys(clip.condition for clip in test.clips)]
+            noisy = [("", f" {decibels:g} dB") for decibels in options.test_noise_db]
+            for condition, noise in plain + noisy:
                 own = [pair for pair in zip(test.clips, test.outputs, strict=True) if pair[0].condition == condition]
                 there = [self._heard(network, *pair, noise) for pair in own]
-                named = ", ".join(filter(None, (condition, noise and f"noise{noise}")))
+                named = f"noise{noise}" if noise else condition
                 rule = (options.unit, options.names, network.words, named, options.alphabet)
                 scores += scores_of(language, there, *rule)
             for one in heard:
@@ -275,6 +284,10 @@ class CtcSystem:
     def save(self, network: Recogniser, folder: Path) -> None:
         """Writes the network into a folder, to transcribe with."""
         checkpoint.write(self, network, folder)
+
+    def remade(self, described: checkpoint.Symbols) -> Recogniser:
+        """A network that writes those symbols, whose weights are still to come."""
+        return self.recogniser(described.symbols, described.views, 0)
 
     def _decoded(self, log_FC: torch.Tensor, view: View) -> list[int]:
         """Places in the view's vocabulary."""

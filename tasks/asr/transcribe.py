@@ -3,7 +3,9 @@
     python -m tasks.asr.transcribe FILE... --checkpoint results/mine/checkpoints/ca-100_seed0_1a2b3c4d
 
 One line a file: its name, the language, the text. `--language auto` takes the view (`tasks.asr.system`) that is surest
-of the file; a recogniser with one view for all languages names none.
+of the file; a recogniser with one view for all languages names none. With `--lid`, a kept checkpoint of the task `lid`
+names each file's language, and the view of that language writes it. Where there is none, a warning says so, and the
+surest view writes it.
 """
 
 import argparse
@@ -14,11 +16,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from grids.errors import UserError, one_line_errors, unknown
-from tasks.asr import checkpoint
+from grids.errors import UserError, one_line_errors, require, unknown
 from tasks.asr.system import CtcSystem, Recogniser
 from tasks.base import Batch
+from tasks.checkpoint import read
 from tasks.data.audio import FULL_SCALE, DecodeError, decode
+from tasks.lid import Language
+from tasks.pooled import PooledClassifier
 
 AUTO = "auto"
 
@@ -29,10 +33,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="anything that libsndfile reads")
     parser.add_argument("--checkpoint", required=True, type=Path, metavar="DIR", help="a folder of checkpoints/")
     parser.add_argument("--language", default=AUTO, metavar="CODE", help="of the files; default: auto")
+    parser.add_argument("--lid", type=Path, metavar="DIR", help="a folder of checkpoints/ of lid, to name languages")
     asked = parser.parse_args(arguments)
-    task, network = checkpoint.read(asked.checkpoint)
+    require(asked.lid is None or asked.language == AUTO, f"--lid names languages; --language is {asked.language!r}")
+    task, network = read(asked.checkpoint, CtcSystem)
+    lid = read(asked.lid, Language) if asked.lid else None
+    if lid and not any(network.view_of(code) >= 0 for code in lid[1].names):
+        raise UserError(
+            f"{asked.lid} tells apart {', '.join(lid[1].names)}, and {asked.checkpoint} writes none of them"
+        )
     for path in asked.files:
-        language, text = transcribed(task, network, wave(path), asked.language)
+        wave_T, code = wave(path), asked.language
+        if lid and network.view_of(code := language_of(*lid, wave_T)) < 0:
+            sys.stderr.write(f"warning: {path} is in {code!r}, which the recogniser does not write\n")
+            code = AUTO
+        language, text = transcribed(task, network, wave_T, code)
         sys.stdout.write(f"{path}\t{language}\t{text}\n")
     return 0
 
@@ -47,6 +62,19 @@ def wave(path: Path) -> np.ndarray:
         return decode(path).astype(np.float32) / FULL_SCALE
     except DecodeError as error:
         raise UserError(f"cannot read {str(path)!r}: {error.reason}; allowed: WAV, FLAC, MP3, Ogg") from None
+
+
+def language_of(task: Language, network: PooledClassifier, wave_T: np.ndarray) -> str:
+    """The likeliest language of a wave.
+
+    Args:
+        task: of the network.
+        network: ready to evaluate.
+        wave_T: (T,) float32, 16 kHz.
+    """
+    with torch.no_grad():
+        (output,) = task.outputs(network, _batch(wave_T))
+    return network.names[int(output["probability"].argmax())]
 
 
 def transcribed(task: CtcSystem, network: Recogniser, wave_T: np.ndarray, language: str = AUTO) -> tuple[str, str]:
@@ -65,11 +93,15 @@ def transcribed(task: CtcSystem, network: Recogniser, wave_T: np.ndarray, langua
     if language != AUTO and network.view_of(language) < 0:
         raise unknown("language of the checkpoint", language, codes)
     with torch.no_grad():
-        batch = Batch(torch.from_numpy(wave_T)[None], torch.tensor([len(wave_T)]))
-        (output,) = task.outputs(network, batch)
+        (output,) = task.outputs(network, _batch(wave_T))
     sure = int(output["log_probability"].argmax())
     number = sure if language == AUTO else network.view_of(language)
     return codes[number] or (language if language != AUTO else ""), str(output["text"][number])
+
+
+def _batch(wave_T: np.ndarray) -> Batch:
+    """One wave."""
+    return Batch(torch.from_numpy(wave_T)[None], torch.tensor([len(wave_T)]))
 
 
 if __name__ == "__main__":

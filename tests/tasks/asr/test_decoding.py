@@ -55,4 +55,4 @@ def test_an_n_gram_model_has_its_say(tmp_path: Path) -> None:
 @needs_flashlight
 def test_a_missing_n_gram_model_is_one_clear_line() -> None:
     with pytest.raises(UserError, match="no such file; allowed: an ARPA or KenLM file"):
-        beam_search(one_hot([1]), SYMBOLS, 5, "none.arpa", 1.0)
+        beam_search(one_hot([1]), SYMBOLS, 5, "/none.arpa", 1.0)
