@@ -99,5 +99,5 @@ class Ctc(CtcSystem):
     def remade(self, described: Symbols) -> Recogniser:
         """See `CtcSystem.remade`; low-rank changes are in the weights already."""
         if self.options.learn == "adapters":
-            return super().remade(alphabet)
-        return Recogniser(LastLayer(load(self.model), nn.ModuleList()), alphabet.symbols, alphabet.views, 0)
+            return super().remade(described)
+        return Recogniser(LastLayer(load(self.model), nn.ModuleList()), described.symbols, described.views, 0)
