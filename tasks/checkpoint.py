@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from grids.errors import UserError
+from grids.errors import UserError, require
 from grids.grid import NO_BACKBONE, Model
 from grids.schema import from_table
 
@@ -73,9 +73,7 @@ def write_card(task: Any, described: Any, folder: Path) -> None:
 
     own = f"{type(task).__module__}:{type(task).__name__}"
     name = next(name for name, place in TASKS.items() if place == own)
-    given = {field.name for field in fields(task.options) if field.init}
-    options = {name: value for name, value in asdict(task.options).items() if name in given}
-    card = asdict(Card(name, options, asdict(described)))
+    card = asdict(Card(name, asdict(task.options), asdict(described)))
     (folder / CARD).write_text(json.dumps(card, ensure_ascii=False, indent=1), encoding="utf-8")
 
 
@@ -134,10 +132,24 @@ def read(folder: Path, of: type[T]) -> tuple[T, Any]:
     if not issubclass(cls, of):
         allowed = ", ".join(name for name in TASKS if issubclass(task_class(name), of))
         raise UserError(f"{str(folder)!r} holds a network of the task {card.task!r}; allowed: {allowed}")
-    task = cls(from_table(cls.Options, dict(card.options), "[options]"), Model(backbone=_start(folder)))
+    task = cls(_options(cls.Options, card, folder), Model(backbone=_start(folder)))
     network = task.remade(from_table(cls.Described, dict(card.network)))
     _fill(network, cls.HEAD, folder)
     return task, network.eval()
+
+
+def _options(cls: type[Any], card: Card, folder: Path) -> Any:
+    """The card's options.
+
+    Raises:
+        UserError: what follows from them (`CtcOptions.rules`) is not what it was.
+    """
+    settings = {field.name for field in fields(cls) if field.init}
+    options = from_table(cls, {name: value for name, value in card.options.items() if name in settings}, "[options]")
+    for name in card.options.keys() - settings:
+        was, now = card.options[name], getattr(options, name, None)
+        require(was == now, f"{name} of {str(folder)!r} is {was!r}; this program has {now!r}")
+    return options
 
 
 def _start(folder: Path) -> str:

@@ -8,7 +8,7 @@ from tests.test_house import PACKAGES, ROOT, SOURCES, imported
 
 PAGE = ROOT / "docs" / "architecture.md"
 BLOCK = re.compile(r"```mermaid\n.*?```", re.DOTALL)
-OWN_NODES = ("tasks.data", "tasks.speaker")  # large enough to be seen
+OWN_NODES = ("tasks.asr", "tasks.data", "tasks.speaker", "tasks.translation")  # large enough to be seen
 
 
 def picture() -> str:

@@ -17,7 +17,7 @@ A clip of a language that the mixture lacks is read by the view that is surest o
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -68,6 +68,8 @@ class CtcOptions:
         augmentation: reverberation and noise that training clips get. No speeds: they would change what fits.
         test_noise_db: signal-to-noise ratios at which the test clips are scored too, in white noise, as conditions; not
             those that have a condition already.
+        by: groups of speakers that are scored alone too, under conditions such as "gender female" and "accent Scottish
+            English"; clips of which the corpus does not know it are in none.
         rules: the hash of the text rules, or the version of what reads phones, so that results of other rules are
             never mixed.
         lm_sha: the hash of the n-gram model, which stands for it wherever it lies.
@@ -88,6 +90,7 @@ class CtcOptions:
     switched: bool = False
     augmentation: Augmentation = field(default_factory=Augmentation)
     test_noise_db: tuple[float, ...] = ()
+    by: tuple[Literal["gender", "accent"], ...] = ()
     rules: str = field(default="", init=False)
     lm_sha: str = field(default="", init=False)
 
@@ -267,17 +270,14 @@ class CtcSystem:
         scores, options = [], self.options
         predictions: dict[str, list[object]] = {}
         for language, test in tests.items():
-            heard = [self._heard(network, *pair) for pair in zip(test.clips, test.outputs, strict=True)]
-            plain = [(condition, "") for condition in dict.fromkeys(clip.condition for clip in test.clips)]
-            noisy = [("", f" {decibels:g} dB") for decibels in options.test_noise_db]
-            for condition, noise in plain + noisy:
-                own = [pair for pair in zip(test.clips, test.outputs, strict=True) if pair[0].condition == condition]
+            pairs = list(zip(test.clips, test.outputs, strict=True))
+            for named, noise, own in _conditions(pairs, options):
                 there = [self._heard(network, *pair, noise) for pair in own]
-                named = f"noise{noise}" if noise else condition
                 rule = (options.unit, options.names, network.words, named, options.alphabet)
-                scores += scores_of(language, there, *rule)
-            for one in heard:
-                for name, value in _row(one, options).items():
+                if not named or any(one.reference for one in there):
+                    scores += scores_of(language, there, *rule)
+            for pair in pairs:
+                for name, value in _row(self._heard(network, *pair), options).items():
                     predictions.setdefault(name, []).append(value)
         return Scored(tuple(scores), predictions)
 
@@ -359,6 +359,20 @@ def _unlearnable(network: Recogniser, clip: Clip, frames: int) -> bool:
     return not rows or frames < len(rows) + sum(one == other for one, other in pairwise(rows))
 
 
+def _conditions(
+    pairs: Sequence[tuple[Clip, Output]], options: CtcOptions
+) -> Iterator[tuple[str, str, Sequence[tuple[Clip, Output]]]]:
+    """What a language is scored under: name, key of the outputs in noise, test clips. "" is the test set as it is."""
+    for condition in dict.fromkeys(clip.condition for clip, _ in pairs):
+        yield condition, "", [pair for pair in pairs if pair[0].condition == condition]
+    plain = [pair for pair in pairs if not pair[0].condition]
+    for decibels in options.test_noise_db:
+        yield f"noise {decibels:g} dB", f" {decibels:g} dB", plain
+    for group in options.by:
+        for value in sorted({getattr(clip, group) for clip, _ in plain} - {""}):
+            yield f"{group} {value}", "", [pair for pair in plain if getattr(pair[0], group) == value]
+
+
 def _row(one: Heard, options: CtcOptions) -> dict[str, object]:
     """A clip's line of the predictions; no words where the script sets none apart."""
     spaced = options.alphabet == "phones" or has_spaces(one.clip.language)
@@ -367,6 +381,7 @@ def _row(one: Heard, options: CtcOptions) -> dict[str, object]:
     found = letters if words is None or options.unit == "character" else words
     row = {
         "language": one.clip.language, "clip": one.clip.name, "speaker": one.clip.speaker,
+        "gender": one.clip.gender, "accent": one.clip.accent,
         "condition": one.clip.condition, "reference": one.reference, "hypothesis": one.hypothesis,
         "errors": found.count, "length": found.total, "lacking": join(one.lacking, options.alphabet),
     }  # fmt: skip

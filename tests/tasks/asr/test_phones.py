@@ -15,10 +15,11 @@ from engine.keep import keep_checkpoint
 from grids.errors import UserError
 from grids.grid import Model
 from grids.mixture import Mixture
-from tasks.asr import checkpoint, transcribe
+from tasks import checkpoint
+from tasks.asr import transcribe
 from tasks.asr.ctc import BackboneOptions, Ctc
 from tasks.asr.scoring import Heard, scores_of
-from tasks.asr.system import Recogniser, views_of
+from tasks.asr.system import CtcSystem, Recogniser, views_of
 from tasks.asr.vocabulary import Vocabulary
 from tasks.base import Setup, Tests
 from tasks.data.clips import Clip
@@ -179,7 +180,7 @@ def test_a_kept_recogniser_writes_phones_and_belongs_to_its_reader(
 ) -> None:
     task, network = made()
     keep_checkpoint(task, network, tmp_path / "a.safetensors")
-    again, read = checkpoint.read(tmp_path / "a")
+    again, read = checkpoint.read(tmp_path / "a", CtcSystem)
     assert again.options == task.options
     assert read.views == network.views
     language, text = transcribe.transcribed(again, read, np.zeros(8000, np.float32))
@@ -190,7 +191,7 @@ def test_a_kept_recogniser_writes_phones_and_belongs_to_its_reader(
     kept["options"]["rules"] = "espeak-ng 1.0"
     card.write_text(json.dumps(kept), encoding="utf-8")
     with pytest.raises(UserError, match=r"rules of '.*' is 'espeak-ng 1.0'; this program has 'espeak-ng \d"):
-        checkpoint.read(tmp_path / "a")
+        checkpoint.read(tmp_path / "a", CtcSystem)
 
 
 def test_the_reader_is_part_of_the_options_and_phones_have_no_other_unit() -> None:

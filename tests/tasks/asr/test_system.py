@@ -16,6 +16,7 @@ from grids.mixture import Mixture
 from grids.schema import from_table
 from tasks.asr.ctc import BackboneOptions, Ctc
 from tasks.asr.system import Recogniser, views_of
+from tasks.asr.text import text_of
 from tasks.asr.vocabulary import UNK
 from tasks.base import Batch, Example, Setup, Tests
 from tasks.data.clips import Clip
@@ -170,3 +171,18 @@ def test_rules_are_no_setting_and_a_model_needs_a_beam() -> None:
         from_table(BackboneOptions, {"rules": "old"})
     with pytest.raises(UserError, match="needs beam"):
         BackboneOptions(lm="a.arpa")
+
+
+def test_groups_of_speakers_are_scored_alone_and_the_unknown_are_in_none() -> None:
+    task, network = made(SAID, by=("gender", "accent"))
+    accents = {SAID[0].name: "Irish English", SAID[1].name: "Scottish English"}
+    clips = tuple(replace(clip, accent=accents.get(clip.name, ""), gender="") for clip in SAID)
+    right = [{"text": np.array([text_of(clip)]), "log_probability": np.zeros(1)} for clip in clips]
+    right[1]["text"] = np.array([""])
+    found = task.score(network, {"no": Tests(clips, tuple(right))})
+    cer = {score.condition: (score.value, score.n_test) for score in found.scores if score.metric == "cer"}
+    assert cer.keys() == {"", "accent Irish English", "accent Scottish English"}
+    assert cer["accent Irish English"] == (0.0, 1)
+    assert cer["accent Scottish English"] == (1.0, 1)
+    assert cer[""][1] == len(clips)
+    assert found.predictions["accent"] == [clip.accent for clip in clips]
