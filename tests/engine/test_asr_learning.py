@@ -1,6 +1,7 @@
 """Recognisers learn to write what speakers say whom they have not heard."""
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from engine.fitting import World
 from engine.inputs import Waves
 from engine.job import make_job
 from engine.learner import Learner
+from engine.plan import Pending
+from engine.train import run_trial
 from grids.grid import parse
 from grids.mixture import Mixture
 from tasks.asr.scoring import marked_errors
@@ -67,3 +70,17 @@ def test_half_of_the_characters_of_unseen_speakers_are_right(
     assert cer < 0.5
     assert new.total > 100
     assert new.rate < 0.9, "words that were never heard are spelt, not recalled"
+
+
+@pytest.mark.slow
+def test_a_recogniser_of_phones_reads_a_script_that_it_has_never_seen(tmp_path: Path) -> None:
+    """Spanish alone, scored on Greek: most phones are right, though no letter could be."""
+    table: dict[str, Any] = tomllib.loads((GRIDS / "demo_asr_phones.toml").read_text(encoding="utf-8"))
+    job = make_job(parse({**table, "languages": ["el", "es"], "seeds": 1, "mixtures": ["es"]}, "phones"), tmp_path)
+    (trial,) = job.grid.trials()
+    result = run_trial(replace(job, wandb="off"), Pending(trial, job.grid.evaluated(trial.mixture)))
+    assert result is not None
+    per = {score.language: score.value for score in result.scores if score.metric == "per"}
+    primary = {score.language: score.value for score in result.scores if score.primary}
+    assert per == primary
+    assert per["es"] < 0.4 < 0.6 > per["el"]

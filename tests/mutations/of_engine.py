@@ -34,6 +34,17 @@ MUTATIONS = (
         "a gain may be training time", ("tests/engine/test_learner.py",),
     ),
     Mutation(
+        "batches of seconds left in order of length", "engine/inputs.py",
+        "sorted(groups, key=place)", "groups",
+        "a training hears its longest clips first", ("tests/engine/test_batches.py",),
+    ),
+    Mutation(
+        "padding left out of batches of seconds", "engine/inputs.py",
+        "longest[group[0]] * (rows + len(items[number])) > seconds",
+        "sum(longest[n] for n in [*group, number]) > seconds",
+        "batches are longer than asked for", ("tests/engine/test_batches.py",),
+    ),
+    Mutation(
         "test clips left in order of length", "engine/learner.py",
         "tuple(merged[n] for n in range(len(clips)))", "tuple(merged.values())",
         "outputs are scored against other clips' labels",

@@ -171,4 +171,15 @@ MUTATIONS = (
         "labels=range(classes), ", "",
         "a class that is neither there nor guessed is left out of the mean", ("tests/tasks/test_metrics.py",),
     ),
+    Mutation(
+        "phones counted as characters", "tasks/asr/scoring.py",
+        "        main = errors(references, hypotheses, words=True)",
+        "        main = errors(references, hypotheses, words=False)",
+        "an affricate counts twice, and spaces count", ("tests/tasks/asr/test_phones.py",),
+    ),
+    Mutation(
+        "phones left with their stress", "tasks/asr/phones.py",
+        '"͡": None, "ˈ": None, ', '"͡": None, ',
+        "a stressed vowel is another phone", ("tests/tasks/asr/test_phones.py",),
+    ),
 )  # fmt: skip

@@ -144,6 +144,7 @@ def test_greek_heard_by_a_spanish_recogniser_has_a_finite_rate_and_lists_what_it
     with caplog.at_level(logging.WARNING):
         task, network = made((*SPANISH, replace(SPANISH[0], name="r", sentence="rojo")), (GREEK,))
     assert "lacks, of the test text of 'el': 'ç' (U+00E7) x1, 'z' (U+007A) x1" in caplog.text
+    assert written(task, network, GREEK, "ç e r i z o i")["per"] == 0
     found = written(task, network, GREEK, "e r i o i")
     assert found["per"] == pytest.approx(2 / 7) == found["unknown_share"]
     (output,) = task.outputs(network.eval(), batch((GREEK,)))
