@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status.
 
     Raises:
-        UserError: no such file or checkpoint, or the two checkpoints have no language in common.
+        UserError: a file, a folder or a language that cannot be used.
     """
     parser = argparse.ArgumentParser(prog="python -m tasks.asr.transcribe", description="Writes down what files say.")
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="anything that libsndfile reads")
