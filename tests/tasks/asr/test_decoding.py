@@ -66,7 +66,7 @@ def test_a_missing_n_gram_model_is_one_clear_line() -> None:
 
 
 def test_an_n_gram_model_counts_by_what_it_holds_and_not_by_where_it_lies(tmp_path: Path) -> None:
-    grid = parse({"task": "asr/ctc", "corpus": "synthetic", "languages": ["ca"], "seeds": 1, "samples": 1}, "mine")
+    grid = parse({"task": "asr/ctc", "corpus": "synthetic", "languages": ["ca"], "seeds": 1, "samples": 4}, "mine")
     for name, text in (("a.arpa", "one"), ("b.arpa", "one"), ("c.arpa", "two")):
         (tmp_path / name).write_text(text)
 
