@@ -41,6 +41,13 @@ NOT_RUN = {
     "python -m engine plan grids/demo_lid.toml": "makes the synthetic corpus; the same command runs on mine.toml",
     "python -m engine run grids/demo_lid.toml": TRAINS,
     "python -m analysis.cltm results/demo_lid": "needs what the line before it makes",
+    "python -m engine run grids/demo_translation_sources.toml": TRAINS,
+    "python -m analysis.cltm results/demo_translation_sources --metric chrf": "needs what the line before it makes",
+    "python -m engine run grids/demo_translation_sources_en.toml": TRAINS,
+    "python -m analysis.compare results/demo_translation_sources results/demo_translation_sources_en --metric chrf": (
+        "needs what the lines before it make"
+    ),
+    'python -m analysis.cltm results/mine --condition "noise 10 dB"': "needs such scores; tests/analysis/test_metrics.py",
     "make demo": "trains for minutes; CI runs the parts of it as tests",
     "make test": "these tests",
     "python -m cluster submit mine.toml --nodes 4 --time 12:00:00 --site cluster/sites/plain.toml": SLURM,
