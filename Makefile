@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
-PYTEST := $(RUN) -m pytest -n 3 --dist worksteal
+PYTEST := $(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo demo-speaker demo-systems test quick-test long-test slurm-test check lint format bench clean setup
 

@@ -5,7 +5,9 @@
 Each frame of one finds its best cosine in the other; the means of both ways are averaged. So it is symmetric,
 SeqSim(x, x) is 1, and shuffled frames change nothing. Source: the frame-matching similarity of R. Ma et al., arXiv
 2407.01130, of the kind of BERTScore (arXiv 1904.09675). BERTScore takes the harmonic mean of the two ways; the
-arithmetic one, taken here, is larger by (a - b)^2 / (2 (a + b)) and defined for negative cosines too.
+arithmetic one, taken here, is larger by (a - b)^2 / (2 (a + b)) and defined for negative cosines too. Which of the two
+the paper takes could not be checked against its equations. With the tiny encoder on the synthetic corpus both choose
+the same utterance for 570 of 600 queries, and find 19 (arithmetic) and 21 of the translations.
 
 It is computed in blocks of utterances of like length, one matrix product each. Padding repeats a frame of the clip's
 own, which changes no maximum, and has no weight in the means.

@@ -50,6 +50,13 @@ NOT_RUN = {
     "python -m tasks.asr.transcribe a.wav b.mp3 --checkpoint results/mine/checkpoints/ca-400_seed0_1a2b3c4d": KEPT,
     "python -m tasks.asr.stream a.wav --checkpoint results/demo_asr_emformer/checkpoints/ca-480_seed0_1a2b3c4d": KEPT,
     "python -m tests.transfer transfer": "trains for minutes; tests/test_experiments.py",
+    "python -m engine run grids/demo_translation_sources.toml": TRAINS,
+    "python -m analysis.cltm results/demo_translation_sources --metric chrf": "needs what the line before it makes",
+    "python -m engine run grids/demo_translation_sources_en.toml": TRAINS,
+    "python -m analysis.compare results/demo_translation_sources results/demo_translation_sources_en --metric chrf": (
+        "needs what the lines before it make"
+    ),
+    'python -m analysis.cltm results/mine --condition "noise 10 dB"': "needs such scores; tests/analysis/test_metrics.py",
     "make demo": "trains for minutes; CI runs the parts of it as tests",
     "make test": "these tests",
     "python -m cluster submit mine.toml --nodes 4 --time 12:00:00 --site cluster/sites/plain.toml": SLURM,

@@ -154,7 +154,7 @@ def test_a_stopped_job_keeps_what_is_finished(cluster: Cluster, tmp_path: Path) 
     ]
     entry = ["python", "-m", "engine", "run", str(grid), "--results", str(results)]
     subprocess.run([*submit, str(ROOT), "--", *entry], env=cluster.environ, check=True, capture_output=True)
-    for _ in range(600):
+    for _ in range(3000):
         if len(list((results / "trials").glob("[!.]*.json"))) >= 3:
             break
         time.sleep(0.1)

@@ -1,6 +1,7 @@
 """Retrieval with planted frames: what it finds, at what chance, and whether sound or meaning led there."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from tasks.backbones import load, resolve
 from tasks.base import Batch, Setup, Tests
 from tasks.data.clips import Clip
 from tasks.retrieval import ANOTHER_READING, Retrieval, RetrievalOptions, control
+from tests.tasks.waves import make_clips, wave
 
 CODES, MEANINGS, WIDTH = ("no", "zh-CN", "fy-NL"), 60, 16
 Frames = Callable[[str, int, np.random.Generator], np.ndarray]
@@ -156,6 +158,22 @@ def test_frames_are_a_clips_own_and_do_not_depend_on_its_batch(backbone: str) ->
     assert [len(output["frames"]) for output in together] in ([25, 75], [23, 73]), "one in 20 ms, and no padding"
     assert together[0]["frames"] == pytest.approx(alone["frames"], abs=1e-5)
     assert np.linalg.norm(alone["frames"], axis=1) == pytest.approx(1, abs=1e-5)
+
+
+def test_identical_clips_of_two_languages_are_all_found_through_an_encoder(backbone: str) -> None:
+    task = Retrieval(RetrievalOptions(), Model(backbone=backbone))
+    network = task.network(Setup(Mixture(), (), 0)).eval()
+    clips = {code: make_clips(code, "test", speakers=5, clips_each=1) for code in ("no", "fy-NL")}
+    waves = [torch.from_numpy(wave(clip)) for clip in clips["no"]]
+    padded, lengths = torch.nn.utils.rnn.pad_sequence(waves, batch_first=True), torch.tensor([*map(len, waves)])
+    with torch.no_grad():
+        outputs = tuple(task.outputs(network, Batch(padded, lengths)))
+    tests = {
+        code: Tests(tuple(replace(clip, item=f"m{n}") for n, clip in enumerate(own)), outputs)
+        for code, own in clips.items()
+    }
+    found = {(score.condition, score.metric): score.value for score in task.score(network, tests).scores}
+    assert found["no", "r_at_1"] == found["fy-NL", "r_at_1"] == found["no", "mrr"] == 1
 
 
 def test_whispers_frames_are_its_own_encoders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Speech translation: prompts, features, frozen outputs, checkpoints, and that it learns."""
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from transformers import AutoTokenizer, WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
@@ -190,13 +191,13 @@ def test_the_encoder_learns_only_when_all_does(tmp_path: Path) -> None:
 
 
 def test_a_kept_checkpoint_is_a_plain_whispers(tmp_path: Path) -> None:
-    one = learner(make(), tmp_path)
+    one = learner(make(regularise=Regularise("l2", 1.0)), tmp_path)
     one.fit([CLIPS], 0)
-    path = tmp_path / "model.safetensors"
-    keep_checkpoint(one.task, one.network, path)
-    folder = one.task.whisper.folder  # type: ignore[attr-defined]
-    plain = WhisperForConditionalGeneration(WhisperConfig.from_pretrained(folder))
-    plain.load_state_dict(load_file(path))
+    folder = tmp_path / "plain"
+    shutil.copytree(one.task.whisper.folder, folder)  # type: ignore[attr-defined]
+    keep_checkpoint(one.task, one.network, folder / "model.safetensors")
+    plain, loading = WhisperForConditionalGeneration.from_pretrained(folder, output_loading_info=True)
+    assert not any(loading[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     tokenizer, extractor = AutoTokenizer.from_pretrained(folder), WhisperFeatureExtractor.from_pretrained(folder)
     features = extractor(wave(CLIPS[0]), sampling_rate=16_000, return_tensors="pt").input_features
     prompt = one.task.whisper.prompt("no", "en")  # type: ignore[attr-defined]
