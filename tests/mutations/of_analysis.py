@@ -170,4 +170,10 @@ MUTATIONS = (
         "return both_nan or math.isclose(one, other, rel_tol=RELATIVE, abs_tol=ABSOLUTE)", "return True",
         "a changed report agrees", ("tests/analysis/test_verify.py",), slow=True,
     ),
+    Mutation(
+        "predictions of all conditions resampled together", "analysis/item_noise.py",
+        """items["condition"] if "condition" in items else pd.Series""",
+        """items["condition"] if "conditions" in items else pd.Series""",
+        "the test set's noise is that of other scores", ("tests/analysis/test_item_noise.py",),
+    ),
 )  # fmt: skip

@@ -205,4 +205,9 @@ MUTATIONS = (
         'return " ".join(shlex.quote(word) for word in words)', 'return " ".join(words)',
         "a grid's name is run by the shell", ("tests/cluster/test_script.py",),
     ),
+    Mutation(
+        "nothing acts after a step", "engine/fitting.py",
+        "part.after_step(self._network, rate)", "part.after_step(self._network, 0.0)",
+        "elastic weight consolidation holds no weight", ("tests/tasks/translation/test_translation.py",),
+    ),
 )  # fmt: skip
