@@ -34,8 +34,8 @@ def characters_of(words: set[str], clips: tuple[Clip, ...]) -> list[list[bool]]:
     ("name", "clips_at_most"),
     [
         ("demo_asr", 800),
-        ("demo_asr_deepspeech", 480),
-        ("demo_asr_quartznet", 480),
+        pytest.param("demo_asr_deepspeech", 480, marks=pytest.mark.long),
+        pytest.param("demo_asr_quartznet", 480, marks=pytest.mark.long),
         pytest.param("demo_asr_jasper", 480, marks=pytest.mark.long),
         pytest.param("demo_asr_emformer", 480, marks=pytest.mark.long),
     ],
