@@ -16,9 +16,10 @@ import numpy as np
 
 from analysis.merge import check_one_experiment, merged_plan, one_row_a_score
 from analysis.raw import raw_from
-from analysis.scores import LARGEST, Exclusion, Part, Plan, Provenance, Scores, Source, holes, scores_from, sha256_of
+from analysis.scores import LARGEST, Exclusion, Part, Plan, Provenance, Scores, Source, holes, scores_from
 from engine.store import SCORES_SCHEMA, Store
 from grids.errors import UserError, unknown
+from grids.files import sha256_of
 from grids.grid import Grid
 from grids.mixture import MATRIX_ROLES
 from grids.schema import check_table, read_toml

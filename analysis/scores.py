@@ -4,7 +4,6 @@
 grid still lists it or not, and none is filled in: what a grid expects and the source lacks is a `Hole`.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -250,9 +249,3 @@ def _holes(scores: Scores, draws: Seeds) -> Iterator[Hole]:
     for i, j, s in np.argwhere(np.isnan(cross[..., wanted])):
         if i != j:
             yield Hole("cross", scores.languages[i], scores.languages[j], draws.cross[s])
-
-
-def sha256_of(path: Path) -> str:
-    """The file's SHA-256, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.matrix_csv import number
-from analysis.scores import LARGEST, Hole, Part, Plan, Provenance, Source, scores_from, sha256_of
+from analysis.scores import LARGEST, Hole, Part, Plan, Provenance, Source, scores_from
 from grids.errors import UserError, unknown
+from grids.files import sha256_of
 
 METRICS = {"f1": True, "auc": True, "eer": False, "wer": False}  # whether higher is better
 FRACTIONS = ("f1", "auc", "eer")  # never above 1; a word error rate may be

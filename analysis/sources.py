@@ -6,9 +6,10 @@ from pathlib import Path
 
 from analysis.folders import read_folders
 from analysis.matrix_csv import read_matrix
-from analysis.scores import GivenMatrix, Part, Plan, Provenance, Source, sha256_of
+from analysis.scores import GivenMatrix, Part, Plan, Provenance, Source
 from analysis.scores_csv import is_scores_header, read_scores_csv
 from grids.errors import UserError
+from grids.files import sha256_of
 
 KINDS = "results folders, a scores CSV or a square matrix CSV"
 

@@ -1,6 +1,7 @@
 """Files that are either complete or absent."""
 
 import errno
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -17,6 +18,30 @@ def expanded(name: str | Path) -> Path:
     with suppress(RuntimeError):
         return Path(name).expanduser()
     return Path(name)
+
+
+def named_file(key: str, name: str, allowed: str) -> Path:
+    """The file that a key of [options] names.
+
+    Args:
+        key: the key.
+        name: its value.
+        allowed: what the file is, for people.
+
+    Raises:
+        UserError: no such file, or the path is relative: workers have another working directory.
+    """
+    path = expanded(name)
+    if not (path.is_absolute() and path.is_file()):
+        what = "no such file" if path.is_absolute() else "no absolute path"
+        raise UserError(f"{key} in [options] is {name!r}: {what}; allowed: {allowed}")
+    return path
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from torch import nn
 from torch.nn import functional
 
 from grids.errors import UserError
-from grids.files import expanded
+from grids.files import expanded, sha256_of
 from grids.grid import Model
 from tasks.data.cache import cache_folder, explained, new_folder
 
@@ -200,8 +200,7 @@ def fingerprint(name: str, further: tuple[str, ...] = ()) -> str:
     files = {path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin", *further)}
     for path in sorted({*files, *folder.glob("config.json")} - {*folder.glob(OF_LANGUAGES)}):
         digest.update(path.name.encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(bytes.fromhex(sha256_of(path)))
     return digest.hexdigest()
 
 

@@ -4,7 +4,6 @@ The beam search is torchaudio's (flashlight), in the extra `beam`. Its n-gram mo
 KenLM's binary format: the tokens are the vocabulary's characters, and "|" stands for a space.
 """
 
-import hashlib
 from functools import lru_cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 
 from grids.errors import UserError
-from grids.files import expanded
+from grids.files import named_file
 
 BLANK_TOKEN, SPACE_TOKEN = "<blank>", "|"
 
@@ -59,7 +58,7 @@ def _decoder(symbols: tuple[str, ...], size: int, lm: str, lm_weight: float) -> 
         words.flush()
         try:
             return ctc_decoder(
-                lexicon=None, tokens=tokens, lm=str(_checked(lm)) if lm else None, lm_dict=words.name if lm else None,
+                lexicon=None, tokens=tokens, lm=str(lm_file(lm)) if lm else None, lm_dict=words.name if lm else None,
                 nbest=1, beam_size=size, beam_size_token=len(tokens), beam_threshold=1e4, lm_weight=lm_weight,
                 log_add=True, blank_token=BLANK_TOKEN, sil_token=BLANK_TOKEN,
             )  # fmt: skip
@@ -67,20 +66,10 @@ def _decoder(symbols: tuple[str, ...], size: int, lm: str, lm_weight: float) -> 
             raise UserError(f"the n-gram model {lm!r} cannot be used (is kenlm installed?): {error}") from None
 
 
-def lm_sha(lm: str) -> str:
-    """Hash of an n-gram model's bytes.
+def lm_file(lm: str) -> Path:
+    """The n-gram model that the option names.
 
     Raises:
-        UserError: there is no such file, or the path is relative: workers have another working directory.
+        UserError: there is none.
     """
-    with _checked(lm).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _checked(lm: str) -> Path:
-    """The path of the n-gram model."""
-    path = expanded(lm)
-    if not (path.is_absolute() and path.is_file()):
-        what = "no such file" if path.is_absolute() else "no absolute path"
-        raise UserError(f"lm in [options] is {lm!r}: {what}; allowed: an ARPA or KenLM file of characters")
-    return path
+    return named_file("lm", lm, "an ARPA or KenLM file of characters")

@@ -16,12 +16,13 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal
 
 import jiwer
 
 from grids.errors import UserError
-from grids.files import expanded
+from grids.files import named_file
 from tasks.asr.text import clean, has_spaces, rules_of
 from tasks.asr.vocabulary import Alphabet
 from tasks.base import Metric, Score
@@ -197,11 +198,14 @@ def unseen_rule(words: Set[str]) -> WordRule:
 
 @lru_cache(maxsize=64)
 def _listed(names: str, language: str) -> frozenset[str]:
-    """The clean words of a list, a name a line.
+    """The clean words of a list, a name a line."""
+    return frozenset(clean(names_file(names).read_text(encoding="utf-8"), language).split())
+
+
+def names_file(names: str) -> Path:
+    """The list that the option names.
 
     Raises:
-        UserError: there is no such file.
+        UserError: there is none.
     """
-    if not (path := expanded(names)).is_file():
-        raise UserError(f"names in [options] is {names!r}: no such file; allowed: a text file, one name a line")
-    return frozenset(clean(path.read_text(encoding="utf-8"), language).split())
+    return named_file("names", names, "a text file, one name a line")

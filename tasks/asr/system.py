@@ -29,11 +29,12 @@ from torch import nn
 from torch.nn import functional
 
 from grids.errors import UserError, require
+from grids.files import sha256_of
 from grids.grid import NO_BACKBONE, Model, Train
 from grids.schema import PLACE
 from tasks.asr import checkpoint
-from tasks.asr.decoding import beam_search, greedy, lm_sha
-from tasks.asr.scoring import METRICS, Heard, Unit, errors, scores_of
+from tasks.asr.decoding import beam_search, greedy, lm_file
+from tasks.asr.scoring import METRICS, Heard, Unit, errors, names_file, scores_of
 from tasks.asr.text import has_spaces, rules_sha, text_of, texts_of
 from tasks.asr.vocabulary import Alphabet, Unknown, View, Vocabulary, check_alphabet, join, lacking_text
 from tasks.augment import Augmentation, augmented, draw_whole, in_noise, keyed_examples
@@ -63,7 +64,7 @@ class CtcOptions:
         beam: hypotheses of the beam search; 1: the best path.
         lm: the absolute path of an n-gram model of characters (or phones) for the beam search.
         lm_weight: its weight.
-        names: the file of a list of names for `wer_names`; without one, capitals tell.
+        names: the absolute path of a list of names for `wer_names`; without one, capitals tell.
         switched: clips in which the language changes are scored too, under the condition "then <language>".
         augmentation: reverberation and noise that training clips get. No speeds: they would change what fits.
         test_noise_db: signal-to-noise ratios at which the test clips are scored too, in white noise, as conditions; not
@@ -72,7 +73,7 @@ class CtcOptions:
             English"; clips of which the corpus does not know it are in none.
         rules: the hash of the text rules, or the version of what reads phones, so that results of other rules are
             never mixed.
-        lm_sha: the hash of the n-gram model, which stands for it wherever it lies.
+        lm_sha, names_sha: the hashes of the n-gram model and the list, which stand for them wherever they lie.
     """
 
     alphabet: Alphabet = "characters"
@@ -86,13 +87,14 @@ class CtcOptions:
     beam: int = 1
     lm: str = field(default="", metadata=PLACE)
     lm_weight: float = 1.0
-    names: str = ""
+    names: str = field(default="", metadata=PLACE)
     switched: bool = False
     augmentation: Augmentation = field(default_factory=Augmentation)
     test_noise_db: tuple[float, ...] = ()
     by: tuple[Literal["gender", "accent"], ...] = ()
     rules: str = field(default="", init=False)
     lm_sha: str = field(default="", init=False)
+    names_sha: str = field(default="", init=False)
 
     def __post_init__(self) -> None:
         for name in ("max_unknown_share", "max_dropped_share"):
@@ -106,7 +108,9 @@ class CtcOptions:
                 f"unit in [options] is {self.unit!r}; allowed with alphabet = 'phones': 'script'")  # fmt: skip
         object.__setattr__(self, "rules", rules_sha(self.alphabet))
         if self.lm:
-            object.__setattr__(self, "lm_sha", lm_sha(self.lm))
+            object.__setattr__(self, "lm_sha", sha256_of(lm_file(self.lm)))
+        if self.names:
+            object.__setattr__(self, "names_sha", sha256_of(names_file(self.names)))
 
 
 def views_of(clips: Sequence[Clip], options: CtcOptions) -> tuple[tuple[str, ...], tuple[View, ...]]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grids.errors import UserError
+from grids.files import sha256_of
 from tasks.data.clips import Clip
 
 if TYPE_CHECKING:
@@ -33,15 +34,9 @@ def list_path(folder: Path, language: str) -> Path:
     return folder / f"{language}.txt"
 
 
-def list_sha(path: Path) -> str:
-    """Hash of a list's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def lists_sha(folder: Path) -> str:
     """Hash of all lists of a folder, names and bytes; one that is not there has that of no list."""
-    every = [f"{path.name} {list_sha(path)}" for path in sorted(folder.glob("*.txt"))]
+    every = [f"{path.name} {sha256_of(path)}" for path in sorted(folder.glob("*.txt"))]
     return hashlib.sha256("\n".join(every).encode()).hexdigest()
 
 

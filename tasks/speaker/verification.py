@@ -16,11 +16,12 @@ from typing import Literal
 import numpy as np
 
 from grids.errors import UserError
+from grids.files import sha256_of
 from tasks.base import Metric, Score, Scored, Tests
 from tasks.data.clips import GENDERS, Clip, Needs
 from tasks.examples import keyed
 from tasks.metrics import Verification, verification
-from tasks.speaker.pair_lists import list_path, list_sha, lists_sha, read_list
+from tasks.speaker.pair_lists import list_path, lists_sha, read_list
 from tasks.speaker.score_norm import as_norm, speaker_means, unit
 
 METRICS = (
@@ -120,7 +121,7 @@ def pairs_of(clips: Sequence[Clip], options: PairOptions, *, alone: bool = False
     if not options.listed or not clips or clips[0].split != "test":
         return draw_pairs(clips)
     path = list_path(Path(options.pairs), clips[0].language)
-    return Pairs(*read_list(path, clips, alone=alone), list_sha(path))
+    return Pairs(*read_list(path, clips, alone=alone), sha256_of(path))
 
 
 def draw_pairs(clips: Sequence[Clip], seed: int = 0) -> Pairs:
