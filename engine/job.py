@@ -85,7 +85,7 @@ def make_job(grid: Grid, results: Path, progress: "Progress | None" = None) -> J
         raise unknown("metric", train.select_by, names)
     config = {
         "task": grid.task,
-        "options": _identifying(task.options),
+        "options": identifying(task.options),
         "weights_sha": weights_sha,
         "model": {name: value for name, value in asdict(grid.model).items() if name != "backbone"},
         "train": asdict(train),
@@ -112,7 +112,7 @@ def make_job(grid: Grid, results: Path, progress: "Progress | None" = None) -> J
     )
 
 
-def _identifying(options: Any) -> dict[str, Any]:
+def identifying(options: Any) -> dict[str, Any]:
     """The options, without those that say where a file lies: its hash is among them."""
     places = {field.name for field in fields(options) if field.metadata == PLACE}
     return {name: value for name, value in asdict(options).items() if name not in places}

@@ -28,7 +28,11 @@ AUTO = "auto"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
+    """Runs the command; returns its exit status.
+
+    Raises:
+        UserError: a file, a folder or a language that cannot be used.
+    """
     parser = argparse.ArgumentParser(prog="python -m tasks.asr.transcribe", description="Writes down what files say.")
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="anything that libsndfile reads")
     parser.add_argument("--checkpoint", required=True, type=Path, metavar="DIR", help="a folder of checkpoints/")

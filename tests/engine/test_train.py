@@ -19,8 +19,10 @@ from grids.grid import parse
 from grids.mixture import Trial
 from tasks import backbones
 from tasks.base import Setup
+from tasks.checkpoint import read
 from tasks.data.store import open_language
 from tasks.gender import Gender
+from tasks.lid import Language
 from tests.tasks.data.hostile import plain_release
 from tests.tasks.test_backbones import SMALL
 
@@ -149,6 +151,32 @@ def test_predictions_and_embeddings_are_kept_on_request(corpus: Path, tmp_path: 
     assert len(predictions) == 24
     embeddings = pq.read_table(job.store.kept_path("embeddings", trial, ".parquet")).to_pandas()
     assert {len(row) for row in embeddings.embedding} == {64}
+
+
+@pytest.mark.parametrize(("learn", "rank", "least", "most"), [("all", 0, 1, 1), ("head", 0, 0, 0.05),
+                                                              ("adapters", 2, 0.01, 0.05)])  # fmt: skip
+def test_the_share_of_the_parameters_that_learns_is_stored_with_the_trial(
+    learn: str, rank: int, least: float, most: float, corpus: Path, tmp_path: Path
+) -> None:
+    options = {"learn": learn, "rank": rank, "max_dropped_share": 1, "max_unknown_share": 1}
+    job = make(corpus, tmp_path, task="asr/ctc", options=options, mode="list", mixtures=["no"], seeds=1)
+    (pending,) = make_plan(job).pending
+    finish(job, pending)
+    result = job.store.read(pending.trial)
+    assert result is not None
+    assert least <= result.passes[0].trained_share <= most
+
+
+def test_languages_are_identified_by_clip_length_with_a_network_that_is_kept(corpus: Path, tmp_path: Path) -> None:
+    job = make(corpus, tmp_path, task="lid", options={"lengths": [0.1, 60]}, mode="list", mixtures=["no+zh-CN"],
+               seeds=1, keep=["checkpoints"])  # fmt: skip
+    (pending,) = make_plan(job).pending
+    result = run_trial(job, pending)
+    assert result is not None
+    found = {(score.language, score.condition) for score in result.scores if score.metric == "recall"}
+    assert found == {(code, condition) for code in ("no", "zh-CN") for condition in ("", "0.1 s")}, "no clip is so long"
+    _, network = read(job.store.kept_path("checkpoints", pending.trial, ""), Language)
+    assert network.names == ("no", "zh-CN")
 
 
 @pytest.mark.parametrize("mixtures", [["no>zh-CN", "no+0.5*zh-CN", ""]])

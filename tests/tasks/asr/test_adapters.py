@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import HubertConfig, HubertForCTC, HubertModel, Wav2Vec2Config, Wav2Vec2ForCTC, Wav2Vec2Model
+from transformers import HubertConfig, HubertForCTC, HubertModel, Wav2Vec2ForCTC
 
 from engine.fitting import World
 from engine.keep import keep_checkpoint
@@ -20,12 +20,13 @@ from tasks.backbones import Encoder, fingerprint
 from tasks.base import Setup
 from tasks.checkpoint import read
 from tests.tasks.asr.test_system import batch
-from tests.tasks.test_backbones import SMALL, saved
+from tests.tasks.test_backbones import FAMILIES, SMALL, saved
 from tests.tasks.waves import MadeWaves, make_clips
 
 CLIPS = make_clips("no", "train", speakers=4, clips_each=2)
 SETUP = Setup(Mixture.of({"no": len(CLIPS)}), CLIPS, 1)
-OWN = {"hubert": (HubertConfig, HubertModel, HubertForCTC), "wav2vec2": (Wav2Vec2Config, Wav2Vec2Model, Wav2Vec2ForCTC)}
+COARSE = {**SMALL, "conv_kernel": (400, 8), "conv_stride": (80, 4)}  # frames of 20 ms
+PLAIN = {"hubert": HubertForCTC, "wav2vec2": Wav2Vec2ForCTC}
 NORMS = ("layer_norm.weight", "layer_norm.bias")
 LEARNS = {  # which of a network's weights
     "head": lambda name: False,
@@ -39,19 +40,20 @@ def task(backbone: str, **options: Any) -> Ctc:
     return Ctc(BackboneOptions(**options), Model(backbone=backbone))
 
 
-def with_own(folder: Path, family: str) -> str:
-    """A random encoder with adapters of its own, as MMS has them."""
-    config, model, _ = OWN[family]
+def coarse(folder: Path, family: str, **settings: Any) -> str:
+    """A small random encoder of a family."""
+    config, model = FAMILIES[family]
     torch.manual_seed(0)
-    made = model(config(**SMALL, feat_extract_norm="layer", do_stable_layer_norm=True, adapter_attn_dim=4))
+    made = model(config(**COARSE, feat_extract_norm="layer", do_stable_layer_norm=True, **settings))
     made.save_pretrained(folder)
     return str(folder)
 
 
 def backbone_for(learn: str, family: str, folder: Path) -> str:
+    """A backbone that can learn so; MMS has adapters of its own so."""
     if learn == "lora":
         pytest.importorskip("peft")
-    return with_own(folder, family) if learn == "own_adapters" else saved(folder, family, "layer")
+    return coarse(folder, family, **({"adapter_attn_dim": 4} if learn == "own_adapters" else {}))
 
 
 def fit(own: Ctc, network: Recogniser, steps: int) -> list[float]:
@@ -77,7 +79,7 @@ def test_it_starts_as_the_backbone_changes_its_own_weights_alone_and_learns(
     whole, network = task(name).network(SETUP).eval(), own.network(SETUP).eval()
     assert torch.allclose(whole(batch(CLIPS))[0], network(batch(CLIPS))[0], atol=1e-6)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    losses = fit(own, network, 60)
+    losses = fit(own, network, 40)
     assert losses[-1] < 0.9 * losses[0]
     changed = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
     assert changed == {name for name in before if LEARNS[learn](name) or name.startswith("head.")}
@@ -87,10 +89,13 @@ def test_it_starts_as_the_backbone_changes_its_own_weights_alone_and_learns(
 
 
 @pytest.mark.parametrize("learn", ["lora", "adapters", "own_adapters"])
-def test_it_does_better_than_the_head_alone(learn: str, tmp_path: Path) -> None:
+def test_it_learns_without_the_head(learn: str, tmp_path: Path) -> None:
     name = backbone_for(learn, "wav2vec2", tmp_path / "backbone")
-    head, own = task(name, learn="head"), task(name, learn=learn, rank=0 if learn == "own_adapters" else 4)
-    assert fit(own, own.network(SETUP), 60)[-1] < 0.8 * fit(head, head.network(SETUP), 60)[-1]
+    own = task(name, learn=learn, rank=0 if learn == "own_adapters" else 4)
+    network = own.network(SETUP)
+    network.head.requires_grad_(False)
+    losses = fit(own, network, 40)
+    assert losses[-1] < 0.5 * losses[0]
 
 
 def base_sized() -> Encoder:
@@ -99,14 +104,14 @@ def base_sized() -> Encoder:
         return Encoder(HubertModel(HubertConfig()))
 
 
-def test_adapters_are_under_5_percent_of_hubert_base(monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder, ranks = base_sized(), (64, 32)
+def test_adapters_are_under_5_percent_of_hubert_base() -> None:
+    encoder, rank = base_sized(), 64
     with torch.device("meta"):
-        adapters = restrict(encoder, "adapters", ranks[0], 1)
+        adapters = restrict(encoder, "adapters", rank, 1)
     network = torch.nn.ModuleList([encoder, adapters])
     total = sum(weight.numel() for weight in network.parameters())
     assert total > 9e7
-    bottlenecks = 2 * 12 * (2 * 768 * ranks[0] + 768 + ranks[0])
+    bottlenecks = 2 * 12 * (2 * 768 * rank + 768 + rank)
     norms = (2 * 12 + 1) * 2 * 768
     assert trained_share(network) == pytest.approx((bottlenecks + norms) / total)
     assert trained_share(network) < 0.05
@@ -122,7 +127,7 @@ def test_what_is_kept_is_what_plain_transformers_reads(learn: str, family: str, 
     network = own.network(SETUP)
     fit(own, network, 3)
     keep_checkpoint(own, network.eval(), tmp_path / "kept.safetensors")
-    plain: Any = OWN[family][2].from_pretrained(tmp_path / "kept").eval()
+    plain: Any = PLAIN[family].from_pretrained(tmp_path / "kept").eval()
     _, again = read(tmp_path / "kept", CtcSystem)
     wave = batch(CLIPS[:1])
     normal = (wave.values - wave.values.mean()) / torch.sqrt(wave.values.var(unbiased=False) + 1e-7)
@@ -177,7 +182,7 @@ def test_mistakes_are_one_clear_line_before_anything_is_trained(
         BackboneOptions(learn="adapters")
     with pytest.raises(UserError, match=r"rank in \[options\] is 8; allowed with learn = 'own_adapters': 0"):
         BackboneOptions(learn="own_adapters", rank=8)
-    with pytest.raises(UserError, match="'own_adapters': the backbone 'tiny' has none .*allowed: 'all', 'head'"):
+    with pytest.raises(UserError, match=r"'own_adapters': the backbone 'tiny' has none .*allowed: 'all', 'head'"):
         task("tiny", learn="own_adapters").weights_sha()
     monkeypatch.setattr("tasks.adapters.find_spec", lambda name: None)
     with pytest.raises(UserError, match="needs the extra `lora`: pip install"):
@@ -188,7 +193,7 @@ def test_mistakes_are_one_clear_line_before_anything_is_trained(
 
 
 def test_adapters_of_other_languages_that_lie_beside_a_backbone_do_not_count(tmp_path: Path) -> None:
-    name = with_own(tmp_path, "wav2vec2")
+    name = coarse(tmp_path, "wav2vec2")
     before = fingerprint(name)
     (tmp_path / "adapter.cat.safetensors").write_bytes(b"anything")
     assert fingerprint(name) == before

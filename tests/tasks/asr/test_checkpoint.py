@@ -1,5 +1,6 @@
 """A kept recogniser transcribes, starts another training, and is what plain transformers reads."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,13 @@ from engine.keep import keep_checkpoint
 from grids.errors import UserError
 from grids.grid import Model
 from grids.mixture import Mixture
-from tasks.asr import checkpoint, transcribe
+from tasks.asr import transcribe
 from tasks.asr.ctc import BackboneOptions, Ctc
+from tasks.asr.system import CtcSystem
 from tasks.backbones import load
 from tasks.base import Batch, Example, Setup
+from tasks.checkpoint import read
+from tasks.lid import Language, LanguageOptions
 from tests.tasks.asr.test_system import ALSO, SAID, batch, made
 from tests.tasks.test_backbones import saved
 
@@ -43,7 +47,7 @@ def kept(tmp_path: Path, backbone: str = "tiny", **options: Any) -> Path:
 def test_plain_transformers_reads_it_and_computes_the_same(tmp_path: Path, family: str, norm: str) -> None:
     folder = kept(tmp_path, saved(tmp_path / "backbone", family, norm))
     plain: Any = {"hubert": HubertForCTC, "wav2vec2": Wav2Vec2ForCTC}[family].from_pretrained(folder)
-    _, network = checkpoint.read(folder)
+    _, network = read(folder, CtcSystem)
     samples = torch.from_numpy(np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32))
     processor: Any = AutoProcessor.from_pretrained(folder)
     inputs = processor(samples.numpy(), sampling_rate=16_000, return_tensors="pt")
@@ -69,7 +73,7 @@ def test_a_file_is_transcribed_from_the_command_line(
     folder = kept(tmp_path, **options)
     file = tmp_path / "a.wav"
     soundfile.write(file, np.random.default_rng(0).normal(0, 0.1, 22_050), 22_050)
-    task, network = checkpoint.read(folder)
+    task, network = read(folder, CtcSystem)
     for language in ("auto", "no"):
         assert transcribe.main([str(file), "--checkpoint", str(folder), "--language", language]) == 0
         expected = transcribe.transcribed(task, network, transcribe.wave(file), language)
@@ -77,17 +81,64 @@ def test_a_file_is_transcribed_from_the_command_line(
         assert expected[0] in (("no", "zh-CN") if options else ("", "no"))
 
 
+def lid(folder: Path, codes: tuple[str, ...], sure: str) -> Path:
+    """The folder of an identifier that hears one language in everything."""
+    clips = tuple(replace(SAID[0], language=code) for code in codes)
+    task = Language(LanguageOptions(), Model(backbone="tiny"))
+    network = task.network(Setup(Mixture(), clips, 1))
+    with torch.no_grad():
+        network.head.bias[network.names.index(sure)] = 1e3
+    keep_checkpoint(task, network, folder.with_suffix(".safetensors"))
+    return folder
+
+
+def test_a_file_is_written_by_the_view_of_the_language_that_lid_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    views = {"heads": "language", "vocabulary": "language"}
+    folders = {"views": kept(tmp_path, **views), "one": kept(tmp_path / "one")}
+    file = tmp_path / "a.wav"
+    soundfile.write(file, np.random.default_rng(0).normal(0, 0.1, 16_000), 16_000)
+
+    def said(folder: Path, *arguments: str) -> tuple[str, str]:
+        assert transcribe.main([str(file), "--checkpoint", str(folder), *arguments]) == 0
+        return capsys.readouterr()
+
+    for code in ("no", "zh-CN"):
+        named = lid(tmp_path / f"lid {code}", ("no", "tr", "zh-CN"), code)
+        for folder in folders.values():
+            expected = said(folder, "--language", code)
+            assert said(folder, "--language", "auto", "--lid", str(named)) == expected
+            assert expected.out.split("\t")[1] == code
+    other = lid(tmp_path / "lid tr", ("no", "tr"), "tr")
+    out, warning = said(folders["views"], "--lid", str(other))
+    assert out == said(folders["views"]).out, "the surest view writes it"
+    assert warning == f"warning: {file} is in 'tr', which the recogniser does not write\n"
+    assert said(folders["one"], "--lid", str(other)).out.split("\t")[1] == "tr"
+
+
+def test_mistakes_with_lid_are_one_clear_line(tmp_path: Path) -> None:
+    folder, named = kept(tmp_path, heads="language"), lid(tmp_path / "lid", ("fy-NL", "tr"), "tr")
+    arguments = ["a.wav", "--checkpoint", str(folder), "--lid"]
+    with pytest.raises(UserError, match=r"tells apart fy-NL, tr, and .* writes none of them"):
+        transcribe.main([*arguments, str(named)])
+    with pytest.raises(UserError, match="--lid names languages; --language is 'no'"):
+        transcribe.main([*arguments, str(named), "--language", "no"])
+    with pytest.raises(UserError, match="holds a network of the task 'asr/ctc'; allowed: lid"):
+        transcribe.main([*arguments, str(folder)])
+
+
 def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
     _, first = made(CLIPS, heads="language", vocabulary="language", unknown="unk")
     folder = kept(tmp_path, heads="language", vocabulary="language", unknown="unk")
-    task, network = checkpoint.read(folder)
+    task, network = read(folder, CtcSystem)
     assert (network.symbols, network.views) == (first.symbols, first.views)
     assert torch.equal(network.head.weight, first.head.weight)
     assert task.options == BackboneOptions(heads="language", vocabulary="language", unknown="unk")
 
 
 def test_mistakes_are_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"holds no recogniser.json; allowed: a folder of checkpoints/"):
+    with pytest.raises(UserError, match=r"holds no card.json; allowed: a folder of checkpoints/"):
         transcribe.main(["a.wav", "--checkpoint", str(tmp_path)])
     folder = kept(tmp_path, heads="language")
     with pytest.raises(UserError, match=r"cannot read '.*none.wav': missing"):

@@ -1,14 +1,21 @@
 """The best path and the beam search give what CTC says they should."""
 
+from dataclasses import replace
 from importlib.util import find_spec
 from itertools import groupby, product
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from engine.job import identifying
 from grids.errors import UserError
+from grids.grid import parse
+from grids.schema import from_table
+from tasks import make_task
 from tasks.asr.decoding import beam_search, greedy
+from tasks.asr.system import CtcOptions
 
 SYMBOLS = ("", "a", "b", " ")
 needs_flashlight = pytest.mark.skipif(not find_spec("flashlight"), reason="needs the extra `beam`")
@@ -56,3 +63,21 @@ def test_an_n_gram_model_has_its_say(tmp_path: Path) -> None:
 def test_a_missing_n_gram_model_is_one_clear_line() -> None:
     with pytest.raises(UserError, match="no such file; allowed: an ARPA or KenLM file"):
         beam_search(one_hot([1]), SYMBOLS, 5, "/none.arpa", 1.0)
+
+
+def test_an_n_gram_model_counts_by_what_it_holds_and_not_by_where_it_lies(tmp_path: Path) -> None:
+    grid = parse({"task": "asr/ctc", "corpus": "synthetic", "languages": ["ca"], "seeds": 1, "samples": 4}, "mine")
+    for name, text in (("a.arpa", "one"), ("b.arpa", "one"), ("c.arpa", "two")):
+        (tmp_path / name).write_text(text)
+
+    def identity(name: str) -> dict[str, Any]:
+        options = {"beam": 5, **({"lm": str(tmp_path / name)} if name else {})}
+        return identifying(make_task(replace(grid, options=options)).options)
+
+    assert identity("a.arpa") == identity("b.arpa")
+    assert "lm" not in identity("a.arpa")
+    assert len({identity(name)["lm_sha"] for name in ("a.arpa", "c.arpa", "")}) == 3
+    with pytest.raises(UserError, match="unknown key 'lm_sha'"):
+        from_table(CtcOptions, {"lm_sha": ""})
+    with pytest.raises(UserError, match=r"lm in .* is 'a.arpa': no absolute path; allowed"):
+        CtcOptions(beam=5, lm="a.arpa")

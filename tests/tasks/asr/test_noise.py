@@ -1,15 +1,20 @@
-"""Noise is drawn for each clip, of the ratio asked for, and whatever the batch."""
+"""Noise is drawn for each clip, of the ratio asked for, whatever the batch; every system learns and is scored in it."""
 
 import numpy as np
 import pytest
 import torch
 
 from grids.errors import UserError
+from grids.mixture import Mixture
+from tasks import TASKS
 from tasks.asr.ctc import BackboneOptions
 from tasks.asr.system import CtcOptions
 from tasks.augment import Augmentation, augmented, draw_whole, in_noise, keyed_examples
-from tasks.base import Batch, Tests
+from tasks.base import Batch, Setup, Tests
+from tasks.data.blocks import switched
 from tests.tasks.asr.test_system import ALSO, SAID, batch, made
+from tests.tasks.test_contract import make
+from tests.tasks.waves import make_clips
 
 
 def ratio(clean: Batch, noisy: Batch) -> list[float]:
@@ -61,6 +66,33 @@ def test_a_training_with_noise_and_scores_under_noise() -> None:
     scores = task.score(network, {"no": Tests(SAID, tuple(outputs))}).scores
     assert {score.condition for score in scores} == {"", "noise 10 dB", "noise 0 dB"}
     assert all(np.isfinite(score.value) for score in scores)
+
+
+def test_clips_with_a_condition_of_their_own_are_not_scored_in_noise() -> None:
+    task, network = made(SAID + ALSO, test_noise_db=(0.0,))
+    clips = (*SAID, *switched(SAID, ALSO))
+    plain, noisy = ({"text" + end: np.array([text]), "log_probability" + end: np.zeros(1)}
+                    for end, text in (("", "ab"), (" 0 dB", "")))  # fmt: skip
+    scores = task.score(network, {"no": Tests(clips, ({**plain, **noisy},) * len(clips))}).scores
+    counts = {score.condition: score.n_test for score in scores}
+    assert counts == {"": len(SAID), "then zh-CN": len(clips) - len(SAID), "noise 0 dB": len(SAID)}
+    assert {s.value for s in scores if (s.metric, s.condition) == ("cer", "noise 0 dB")} == {1.0}
+
+
+@pytest.mark.parametrize("name", [name for name in TASKS if name.startswith("asr/")])
+def test_every_system_trains_on_what_is_drawn(name: str) -> None:
+    clips = make_clips("no", "train", speakers=2, clips_each=1)
+    task = make(name, augmentation=Augmentation(noise_db=(-10.0, -10.0)))
+    network = task.network(Setup(Mixture(), clips, 1)).eval()
+    examples = task.examples(network, clips, 1, 0)
+    own = tuple(example.clips[0] for example in examples)
+    heard: list[torch.Tensor] = []
+    network.encoder.register_forward_pre_hook(lambda module, inputs: heard.append(inputs[0]))
+    labels = task.labels(network, examples)
+    with torch.no_grad():
+        task.loss(network, batch(own, labels))
+    assert torch.equal(heard[0], augmented(batch(own), labels).values)
+    assert ratio(batch(own), Batch(heard[0], batch(own).lengths)) == pytest.approx([-10.0] * len(own), abs=1e-3)
 
 
 def test_speeds_are_refused() -> None:
