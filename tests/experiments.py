@@ -100,4 +100,4 @@ def _finish(axes: "Axes", label: str, places: Sequence[str]) -> None:
     axes.set_axisbelow(True)
     plain_axes(axes)
     axes.tick_params(labelsize=FONT)
-    axes.legend(fontsize=SMALL + 0.5, frameon=False)
+    axes.legend(fontsize=SMALL + 0.5, frameon=False, loc="lower left")

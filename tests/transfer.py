@@ -91,7 +91,7 @@ def parts(folder: Path) -> Found:
             results = run(folder / f"{name.replace(' ', '_')}_{clips}.toml", text)
             shares[name] = next(iter(Store(results).results())).passes[-1].trained_share
             lines.setdefault(f"{clips} clips", []).append(Interval.of(scores(results, "cer")["eu", "eu", ""]))
-    return Found([f"{name}, {100 * share:.1f} %" for name, share in shares.items()], lines)
+    return Found([f"{name}, {round(100 * share, 1):g} %" for name, share in shares.items()], lines)
 
 
 EXPERIMENTS: dict[str, Callable[[Path], Found]] = {"mix": mix, "parts": parts, "noise": noise}
