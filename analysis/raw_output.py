@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NUMBERS_FROM = 0.28  # inches, side of a cell
+LETTERS_AN_INCH = 14  # of the title, over the whole width: it ends where the matrix does
 
 
 def raw_headline(source: Source) -> str:
@@ -129,7 +131,7 @@ def raw_heatmap(raw: RawMatrix, title: str, width: float) -> "Figure":
     axes.set_yticks(range(n), raw.languages, fontsize=font)
     axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
     axes.set_ylabel("target", fontsize=7)
-    axes.set_title(title, fontsize=7, fontweight="bold", loc="right")
+    axes.set_title(fill(title, int(LETTERS_AN_INCH * width)), fontsize=7, fontweight="bold", loc="right")
     for (i, j), value in np.ndenumerate(raw.values):
         if np.isfinite(value) and cell >= NUMBERS_FROM:
             shade: Any = colours((float(value) - low) / max(high - low, 1e-9))
