@@ -80,7 +80,7 @@ def _changes(table: "pd.DataFrame", folder: Path, condition: str) -> Floats:
 
 
 def mean_with_error(values: Floats) -> tuple[float, float]:
-    """The mean over seeds, and half the width of Student's 95 % interval (NaN with one seed)."""
+    """The mean of (S,) values over seeds, and half the width of Student's 95 % interval (NaN with one seed)."""
     count = len(values)
     half = values.std(ddof=1) / np.sqrt(count) * t_quantile(np.array(count - 1)) if count > 1 else np.nan
     return float(values.mean()), float(half)
