@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -114,8 +114,8 @@ def make_job(grid: Grid, results: Path, progress: "Progress | None" = None) -> J
 
 def identifying(options: Any) -> dict[str, Any]:
     """The options, without those that say where a file lies: its hash is among them."""
-    places = {field.name for field in fields(options) if field.metadata == PLACE}
-    return {name: value for name, value in asdict(options).items() if name not in places}
+    values = {field.name: getattr(options, field.name) for field in fields(options) if field.metadata != PLACE}
+    return {name: identifying(value) if is_dataclass(value) else value for name, value in values.items()}
 
 
 def _backbone(grid: Grid) -> str:

@@ -6,20 +6,26 @@ What is drawn is a function of a key alone, whatever the batch and the worker, a
 that puts batches together; the device does the arithmetic.
 """
 
+import hashlib
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from torchaudio.functional import add_noise, fftconvolve
 
-from grids.errors import UserError
+from grids.errors import UserError, require
+from grids.schema import PLACE
 from tasks.base import Batch, Example
+from tasks.data.audio import DecodeError, decode
 from tasks.data.clips import SAMPLE_RATE_HZ, Clip
 from tasks.examples import keyed, shuffled
 
+SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".opus")
 PERCENT = 100  # a speed is a whole number of hundredths, so that resampling is exact
 
 
@@ -29,13 +35,17 @@ class Augmentation:
 
     Attributes:
         noise_db: lowest and highest signal-to-noise ratio of added noise, its spectrum anything from white to brown.
+        noise_folder: absolute path of recordings (any depth) that are the noise instead: pieces of one of them, drawn.
         reverberation_seconds: shortest and longest reverberation time (60 dB) of a synthetic room impulse.
         speeds: factors that a clip may be played at, each as likely, e.g. [0.9, 1.0, 1.1]; the speaker stays the same.
+        noise_sha: hash of the recordings' names and sizes, which stand for them wherever they lie.
     """
 
     noise_db: tuple[float, ...] = ()
     reverberation_seconds: tuple[float, ...] = ()
     speeds: tuple[float, ...] = ()
+    noise_folder: str = field(default="", metadata=PLACE)
+    noise_sha: str = field(default="", init=False)
 
     def __post_init__(self) -> None:
         for name in ("noise_db", "reverberation_seconds"):
@@ -46,11 +56,55 @@ class Augmentation:
             raise UserError(f"reverberation_seconds is {list(self.reverberation_seconds)}; allowed: above 0, at most 5")
         if any(not 0.5 <= speed <= 2 or abs(speed * PERCENT - round(speed * PERCENT)) > 1e-6 for speed in self.speeds):
             raise UserError(f"speeds in [augmentation] is {list(self.speeds)}; allowed: 0.5 to 2 in steps of 0.01")
+        if self.noise_folder:
+            require(bool(self.noise_db), "noise_folder in [augmentation] needs noise_db, e.g. noise_db = [0, 20]")
+            names = (f"{path.relative_to(self.noise_folder)} {path.stat().st_size}" for path in self._recordings)
+            object.__setattr__(self, "noise_sha", hashlib.sha256("\n".join(names).encode()).hexdigest())
 
     @property
     def percents(self) -> tuple[int, ...]:
         """The speeds in hundredths; (100,) if none is asked for."""
         return tuple(round(speed * PERCENT) for speed in self.speeds) or (PERCENT,)
+
+    @property
+    def _recordings(self) -> tuple[Path, ...]:
+        return recordings(self.noise_folder)
+
+    def noise(self, random: np.random.Generator, size: int) -> np.ndarray:
+        """(T,) float32 noise of that size: generated, or a piece of a recording, which is repeated if it is shorter."""
+        if self.noise_folder:
+            wave_N = _recording(self._recordings[int(random.integers(len(self._recordings)))])
+            start = int(random.integers(len(wave_N)))
+            if (piece_T := wave_N.take(range(start, start + size), mode="wrap")).any():  # silence has no ratio
+                return piece_T.astype(np.float32)
+        return noise(random, size)
+
+
+@lru_cache(maxsize=8)
+def recordings(folder: str) -> tuple[Path, ...]:
+    """The sound files of a folder and the folders in it, sorted.
+
+    Raises:
+        UserError: there are none, or the path is relative: workers have another working directory.
+    """
+    path = Path(folder)
+    found = tuple(sorted(one for one in path.rglob("*") if one.suffix.lower() in SOUNDS)) if path.is_absolute() else ()
+    require(bool(found), f"noise_folder in [augmentation] is {folder!r}; allowed: an absolute path of a folder with "
+                         f"files {', '.join(SOUNDS)}")  # fmt: skip
+    return found
+
+
+@lru_cache(maxsize=32)
+def _recording(path: Path) -> np.ndarray:
+    """(N,) int16, a recording's samples.
+
+    Raises:
+        UserError: the file gives none.
+    """
+    try:
+        return decode(path)
+    except DecodeError as error:
+        raise UserError(f"cannot read the noise {str(path)!r}: {error}") from None
 
 
 def between(random: np.random.Generator, ends: tuple[float, ...]) -> float:
@@ -95,7 +149,7 @@ def draw_whole(examples: Sequence[Example], augmentation: Augmentation) -> dict[
     for example in examples:
         random = np.random.Generator(np.random.PCG64(example.label))
         if augmentation.noise_db:
-            drawn.setdefault("noise", []).append(torch.from_numpy(noise(random, example.clips[0].length)))
+            drawn.setdefault("noise", []).append(torch.from_numpy(augmentation.noise(random, example.clips[0].length)))
             drawn.setdefault("noise_db", []).append(torch.tensor(between(random, augmentation.noise_db)))
         if augmentation.reverberation_seconds:
             drawn.setdefault("impulse", []).append(

@@ -12,7 +12,7 @@ import torch
 from torchaudio.functional import add_noise, fftconvolve, resample
 
 from grids.errors import UserError
-from tasks.augment import PERCENT, Augmentation, between, impulse, noise
+from tasks.augment import PERCENT, Augmentation, between, impulse
 from tasks.base import Batch, Example
 from tasks.data.clips import SAMPLE_RATE_HZ, Clip
 from tasks.examples import keyed, shuffled
@@ -49,7 +49,7 @@ def _draw_one(clip: Clip, key: int, size: int, augmentation: Augmentation) -> di
     room = max(clip.length - _span(size, percent), 0)
     drawn: dict[str, Any] = {"start": np.int64(place * (room + 1)), "percent": np.int64(percent)}
     if augmentation.noise_db:
-        drawn["noise"] = noise(random, size)
+        drawn["noise"] = augmentation.noise(random, size)
         drawn["noise_db"] = np.float32(between(random, augmentation.noise_db))
     if augmentation.reverberation_seconds:
         drawn["impulse"] = impulse(random, augmentation.reverberation_seconds)
