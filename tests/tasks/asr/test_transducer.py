@@ -1,16 +1,19 @@
 """The streaming recogniser: the same in segments as in one pass, and a transducer that learns."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from grids.errors import UserError
+from grids.grid import load
 from tasks.asr.stream import streamed
 from tasks.asr.transducer import BLANK, Shape, Transducer
 
 SHAPE = Shape(segment=8, right=4, left=6, reduction=2, width=16, heads=2, hidden=32, layers=3, encoding=16,
               dropout=0.0, embedding=12, predictor_layers=1, predictor_dropout=0.0)  # fmt: skip
+DEMO = Shape(**load(Path(__file__).parents[3] / "grids" / "demo_asr_emformer.toml").options["shape"])
 SYMBOLS = ("", "a", "b", "c")
 
 
@@ -26,8 +29,9 @@ def noise(*lengths: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize("samples", [300, 700, 4112, 9000, 16001, 20000])
 @pytest.mark.parametrize("piece", [123, 1600, 50_000])
-def test_segments_make_the_encodings_of_the_whole_clip(samples: int, piece: int) -> None:
-    made, (values_KT, lengths_K) = network(), noise(samples)
+@pytest.mark.parametrize("shape", [SHAPE, DEMO], ids=["small", "demo"])
+def test_segments_make_the_encodings_of_the_whole_clip(samples: int, piece: int, shape: Shape) -> None:
+    made, (values_KT, lengths_K) = network(shape), noise(samples)
     with torch.no_grad():
         whole_KFE, mask_KF = made(values_KT, lengths_K)
     pieces = torch.cat(list(streamed(made, values_KT[0].split(piece))))
