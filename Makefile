@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
-PYTEST := $(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+PYTEST := $(RUN) -m pytest -n 2 --dist worksteal
 
 .PHONY: demo demo-speaker demo-systems test quick-test long-test slurm-test check lint format bench clean setup
 
@@ -26,7 +26,7 @@ test: $(READY)  ## every test that needs no GPU, no SLURM and no minutes
 quick-test: $(READY)  ## the tests of a second or less each
 	$(PYTEST) -m "not slow and not gpu and not slurm"
 
-long-test: $(READY)  ## statistics at full size, chaos, what every system learns, documented commands
+long-test: $(READY)  ## statistics at full size, chaos, what systems learn, submitted jobs, documented commands
 	$(PYTEST) -m long
 
 slurm-test: $(READY)  ## jobs on a real SLURM of three nodes on this machine: root, slurm-wlm, munge, iproute2

@@ -7,15 +7,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["WANDB_MODE"] = "offline"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
-import pytest
 from hypothesis import settings
 
 # The same examples everywhere and every time, however slow the machine; what a run found does not change the next one.
 settings.register_profile("house", derandomize=True, deadline=None, database=None)
 settings.load_profile("house")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that start Ray come first: they take longest, and a file is one process's alone."""
-    longest = {item.path for item in items if item.get_closest_marker("ray")}
-    items.sort(key=lambda item: item.path not in longest)

@@ -30,7 +30,7 @@ def name_of(pid: int) -> str:
         return ""
 
 
-def wait_until(what: str, condition: object, seconds: float = 60) -> None:
+def wait_until(what: str, condition: object, seconds: float = 240) -> None:
     """Waits until a function without arguments is true."""
     for _ in range(int(seconds / 0.05)):
         if condition():  # type: ignore[operator]

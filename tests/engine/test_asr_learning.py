@@ -33,14 +33,15 @@ def characters_of(words: set[str], clips: tuple[Clip, ...]) -> list[list[bool]]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "clips_at_most"),
     [
         ("demo_asr", 800),
-        pytest.param("demo_asr_deepspeech", 480, marks=pytest.mark.long),
-        pytest.param("demo_asr_quartznet", 480, marks=pytest.mark.long),
-        pytest.param("demo_asr_jasper", 480, marks=pytest.mark.long),
-        pytest.param("demo_asr_emformer", 480, marks=pytest.mark.long),
+        ("demo_asr_deepspeech", 480),
+        ("demo_asr_quartznet", 480),
+        ("demo_asr_jasper", 480),
+        ("demo_asr_emformer", 480),
     ],
 )
 def test_half_of_the_characters_of_unseen_speakers_are_right(
@@ -79,6 +80,7 @@ def test_half_of_the_characters_of_unseen_speakers_are_right(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_recogniser_of_phones_reads_a_script_that_it_has_never_seen(tmp_path: Path) -> None:
     """Spanish alone, scored on Greek: most phones are right, though no letter could be."""
     table: dict[str, Any] = tomllib.loads((GRIDS / "demo_asr_phones.toml").read_text(encoding="utf-8"))

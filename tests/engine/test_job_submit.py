@@ -20,7 +20,7 @@ from engine.store import Store
 from tasks.data.cache import cache_folder
 from tests.engine.runs import ROOT, engine, scores, write_grid
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.long]
 RAY = str(Path(sys.executable).with_name("ray"))
 TOY = {"task": "toy", "corpus": "synthetic", "languages": ["ca", "no"], "seeds": 2, "samples": 8}
 

@@ -144,6 +144,7 @@ def worker(rank: int, size: int, folder: Path, backbone: str, pause: bool = Fals
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("backbone", ["tiny", "tiny-groupnorm"])
 def test_one_two_and_three_workers_train_the_same(tmp_path: Path, backbone: str) -> None:
     """12 clips in batches of 5, 5 and 2 over 1, 2, 3 workers: uneven shares, and workers with none."""

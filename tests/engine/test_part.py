@@ -12,6 +12,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 TOY = {"task": "toy", "corpus": "synthetic", "languages": ["ca", "no", "zh-CN"], "samples": 8}
 
 
+@pytest.mark.long
 def test_a_part_then_the_grid_trains_each_trial_once(tmp_path: Path) -> None:
     grid = write_grid(tmp_path / "toy.toml", **TOY, seeds={"base": 3, "self": 3, "cross": 2})
     results = tmp_path / "toy"
@@ -34,6 +35,7 @@ def test_a_part_that_fails_is_not_complete(tmp_path: Path) -> None:
     assert "1 failed: RuntimeError: the toy was told to fail on 'no'" in part.stdout
 
 
+@pytest.mark.long
 def test_a_pilot_trains_trials_of_the_grid_and_says_what_the_rest_takes(tmp_path: Path) -> None:
     grid = gender_grid(tmp_path / "small.toml", plain_release(tmp_path, ("no", "zh-CN")))
     results = tmp_path / "pilot"

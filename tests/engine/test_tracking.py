@@ -210,6 +210,7 @@ def test_every_trial_of_a_run_is_one_finished_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.ray
 def test_two_workers_make_one_run(tmp_path: Path) -> None:
     """`setup_wandb` of Ray Train gives every rank a live run."""
@@ -224,6 +225,7 @@ def test_two_workers_make_one_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.ray
 @pytest.mark.parametrize("status", [429, 500])
 def test_a_server_that_fails_fails_nothing_and_slows_nothing(tmp_path: Path, status: int) -> None:

@@ -19,7 +19,7 @@ from grids.grid import parse
 from tasks.data.cache import cache_folder
 from tasks.translation.scoring import signature
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 CODES = ("ca", "es")
 

@@ -104,7 +104,7 @@ def run_tests(root: Path, tests: Iterable[str], *, slow: bool) -> tuple[int | No
     Returns:
         Exit status of pytest, None if it took too long; and what it printed.
     """
-    marked = "not gpu and not slurm and not long" + ("" if slow else " and not slow")
+    marked = "not gpu and not slurm" + ("" if slow else " and not slow")
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-m", marked, "--hypothesis-seed=0", *tests]
     own = {"PYTHONPATH": str(root), "CLTM_CACHE": str(root.parent / "cache"), "TMPDIR": str(root.parent)}
     process = subprocess.Popen(
