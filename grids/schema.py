@@ -43,6 +43,12 @@ def read_toml(path: Path, what: str, make: Callable[[dict[str, Any]], T]) -> T:
         raise UserError(f"{path}: {error}") from None
 
 
+def settings(values: Any) -> dict[str, Any]:
+    """A dataclass as the table that `from_table` reads: tables in tables, without what follows from the settings."""
+    pairs = ((field.name, getattr(values, field.name)) for field in fields(values) if field.init)
+    return {name: settings(value) if is_dataclass(value) else value for name, value in pairs}
+
+
 def from_table(cls: type[T], table: Mapping[str, Any], where: str = "") -> T:
     """Builds the frozen dataclass `cls` from a TOML table.
 

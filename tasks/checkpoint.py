@@ -21,7 +21,7 @@ from torch import nn
 
 from grids.errors import UserError, require
 from grids.grid import NO_BACKBONE, Model
-from grids.schema import from_table
+from grids.schema import from_table, settings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -59,11 +59,13 @@ class Card:
     Attributes:
         task: a name in `tasks.TASKS`.
         options: the task's.
+        derived: what followed from them when the network was kept, e.g. `CtcOptions.rules`.
         network: a `Kept.Described`.
     """
 
     task: str
     options: Mapping[str, Any]
+    derived: Mapping[str, Any]
     network: Mapping[str, Any]
 
 
@@ -73,7 +75,8 @@ def write_card(task: Any, described: Any, folder: Path) -> None:
 
     own = f"{type(task).__module__}:{type(task).__name__}"
     name = next(name for name, place in TASKS.items() if place == own)
-    card = asdict(Card(name, asdict(task.options), asdict(described)))
+    derived = {field.name: getattr(task.options, field.name) for field in fields(task.options) if not field.init}
+    card = asdict(Card(name, settings(task.options), derived, asdict(described)))
     (folder / CARD).write_text(json.dumps(card, ensure_ascii=False, indent=1), encoding="utf-8")
 
 
@@ -142,12 +145,11 @@ def _options(cls: type[Any], card: Card, folder: Path) -> Any:
     """The card's options.
 
     Raises:
-        UserError: what follows from them (`CtcOptions.rules`) is not what it was.
+        UserError: what follows from them is not what it was.
     """
-    settings = {field.name for field in fields(cls) if field.init}
-    options = from_table(cls, {name: value for name, value in card.options.items() if name in settings}, "[options]")
-    for name in card.options.keys() - settings:
-        was, now = card.options[name], getattr(options, name, None)
+    options = from_table(cls, dict(card.options), "[options]")
+    for name, was in card.derived.items():
+        now = getattr(options, name, None)
         require(was == now, f"{name} of {str(folder)!r} is {was!r}; this program has {now!r}")
     return options
 

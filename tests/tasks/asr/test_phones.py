@@ -189,7 +189,7 @@ def test_a_kept_recogniser_writes_phones_and_belongs_to_its_reader(
     assert set(text.split()) <= set(network.symbols)
     card = tmp_path / "a" / checkpoint.CARD
     kept = json.loads(card.read_text(encoding="utf-8"))
-    kept["options"]["rules"] = "espeak-ng 1.0"
+    kept["derived"]["rules"] = "espeak-ng 1.0"
     card.write_text(json.dumps(kept), encoding="utf-8")
     with pytest.raises(UserError, match=r"rules of '.*' is 'espeak-ng 1.0'; this program has 'espeak-ng \d"):
         checkpoint.read(tmp_path / "a", CtcSystem)
