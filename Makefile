@@ -23,7 +23,7 @@ demo-systems: $(READY)  ## every speaker verification system: five matrices, and
 test: $(READY)  ## every test that needs no GPU, no SLURM and no minutes
 	$(PYTEST) -m "not long and not gpu and not slurm"
 
-quick-test: $(READY)  ## the tests of a second or less each
+quick-test: $(READY)  ## the tests that take no second
 	$(PYTEST) -m "not slow and not gpu and not slurm"
 
 long-test: $(READY)  ## statistics at full size, chaos, what systems learn, submitted jobs, documented commands

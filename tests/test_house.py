@@ -55,6 +55,7 @@ def test_imports_go_one_way(path: Path) -> None:
         assert own or allowed, f"{path.relative_to(ROOT)} imports {name}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "never"),
     [

@@ -97,6 +97,7 @@ def test_only_shared_languages_are_compared_in_one_order(tmp_path):
     assert all(cell.difference == 0 for cell in found.pairs[0].cells)
 
 
+@pytest.mark.slow
 def test_two_languages_and_holes_give_nulls_not_errors(tmp_path):
     (tmp_path / "a.csv").write_text("target,ca,es\nca,1,0.5\nes,,1\n")
     (tmp_path / "b.csv").write_text("target,ca,es\nca,1,0.2\nes,0.1,1\n")

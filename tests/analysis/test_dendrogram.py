@@ -42,6 +42,7 @@ def test_the_supports_of_half_the_resamples_or_more_are_written_but_not_that_of_
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["a", "c", "b", "d"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [4, 44, 147])
 @pytest.mark.parametrize("width", list(WIDTHS.values()))
 def test_every_text_of_the_tree_lies_inside_and_names_and_supports_stay_apart(n, width):

@@ -43,6 +43,7 @@ def test_gain_and_forgetting_are_means_over_seeds_of_the_languages_trained_on(tm
     assert point.gain_error == pytest.approx(12.706 * 0.05, rel=1e-3)  # Student's t with one degree of freedom
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_row_and_a_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one = folder_of(tmp_path / "one", {0: (0.3, 0.5)})
     assert main([str(one), "--out", str(tmp_path / "out")]) == 0

@@ -38,6 +38,7 @@ def random_matrix(folder: Path, n: int) -> Analysis:
     return analyse(folder / "m.csv", folder / "f.csv")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["family", "name"])
 @pytest.mark.parametrize("width", WIDTHS.values())
 @pytest.mark.parametrize("n", [4, 44, 147])

@@ -96,6 +96,7 @@ def is_there(pid_file: Path) -> bool:
     return Path("/proc", pid_file.read_text()).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seconds", "status"), [(600.0, 0), (1.0, 3)], ids=["asked to end", "ended by itself"])
 def test_a_node_of_ray_leaves_no_process_and_no_file(tmp_path: Path, seconds: float, status: int) -> None:
     node = start_fake(tmp_path, seconds)

@@ -17,6 +17,7 @@ def test_without_the_extra_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         panels(toy_grid())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("granularity", "curve"), [("run", '"loss"'), ("row", '"^loss/"')])
 def test_a_workspace_shows_matrix_curves_failures_and_throughput(granularity: str, curve: str) -> None:
     pytest.importorskip("wandb_workspaces", reason="the extra `dashboards` is not installed")

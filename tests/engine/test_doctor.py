@@ -67,6 +67,7 @@ def test_a_token_that_others_can_read_is_found_and_never_printed(
     assert doctor._ray().fine
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("status", "fine"), [(200, True), (429, False), (500, False)])
 def test_a_wandb_server_is_asked_where_runs_go_online(monkeypatch: pytest.MonkeyPatch, status: int, fine: bool) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "k" * 40)

@@ -69,6 +69,7 @@ WAYS = [("lora", "hubert"), ("lora", "wav2vec2"), ("adapters", "hubert"), ("adap
         ("adapters", "wavlm"), ("own_adapters", "hubert"), ("own_adapters", "wav2vec2"), ("head", "wavlm")]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("learn", "family"), WAYS)
 def test_it_starts_as_the_backbone_changes_its_own_weights_alone_and_learns(
     learn: str, family: str, tmp_path: Path
@@ -137,6 +138,7 @@ def test_what_is_kept_is_what_plain_transformers_reads(learn: str, family: str, 
         assert torch.allclose(plain(normal).logits, expected, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "norm"), [("hubert", "group"), ("wav2vec2", "layer"), ("wavlm", "layer")])
 def test_bottlenecks_are_kept_in_our_own_format_beside_a_backbone_to_start_from(
     family: str, norm: str, tmp_path: Path

@@ -56,6 +56,7 @@ def test_a_damaged_release_gives_rows_that_can_be_decoded_or_is_refused(
     assert all(not isinstance(clip, Decoded) for clip in decode_rows(rows or (), release / "ca" / "clips", RULES))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SOUNDS)
 @given(data=st.data())
 def test_a_damaged_sound_gives_a_bounded_number_of_samples_or_a_reason(
