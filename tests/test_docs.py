@@ -57,6 +57,9 @@ NOT_RUN = {
         "needs what the lines before it make"
     ),
     'python -m analysis.cltm results/mine --condition "noise 10 dB"': "tests/analysis/test_metrics.py",
+    "python -m analysis.predict results/retrieval results/gender --out retrieval-gender": (
+        "needs the results of two grids; tests/analysis/test_predict.py"
+    ),
     "make demo": "trains for minutes; CI runs the parts of it as tests",
     "make test": "these tests",
     "python -m cluster submit mine.toml --nodes 4 --time 12:00:00 --site cluster/sites/plain.toml": SLURM,
