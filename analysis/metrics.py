@@ -96,23 +96,22 @@ def metrics_of(paths: Sequence[Path], condition: str = "") -> tuple[str, ...]:
     return tuple(name for name in METRICS if name in header) if is_scores_header(header) else ()
 
 
-def stands_for(metrics: Sequence[Measured]) -> str:
-    """What the first metric is another name of: "cer", or "wer for ca, es and cer for zh"; "" if of none."""
+def stands_for(cltm: CLTM, metrics: Sequence[Measured]) -> str:
+    """What the metric of a matrix is another name of: "cer", or "wer for ca, es and cer for zh"; "" if of none."""
     named: dict[str, list[str]] = {}
-    (first, *others) = metrics
-    languages = first.cltm.languages if first.cltm else ()
-    for code in languages:
-        same = [one.name for one in others if one.cltm and _same_scores(first.cltm, one.cltm, code)]
+    others = [one for one in metrics if one.name != cltm.metric]
+    for code in cltm.languages:
+        same = [one.name for one in others if one.cltm and _same_scores(cltm, one.cltm, code)]
         if same:
             named.setdefault(same[0], []).append(code)
-    if len(named) == 1 and [*languages] in named.values():
+    if [*cltm.languages] in named.values():
         return next(iter(named))
     return " and ".join(f"{name} for {', '.join(codes)}" for name, codes in named.items())
 
 
-def _same_scores(one: CLTM | None, other: CLTM, code: str) -> bool:
+def _same_scores(one: CLTM, other: CLTM, code: str) -> bool:
     """Whether two metrics have the same P(i) and P(i+i) of a language, all known."""
-    if one is None or one.scores is None or other.scores is None or code not in other.languages:
+    if one.scores is None or other.scores is None or code not in other.languages:
         return False
     here, there = one.languages.index(code), other.languages.index(code)
     return all(

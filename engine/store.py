@@ -89,7 +89,7 @@ class Pass:
         code_version: version of this program.
         started: ISO 8601, UTC.
         peak_bytes: the most memory of the GPU that the trial held at once; 0 on a CPU.
-        trained_share: of the network's parameters, those that learn; 0 of a network without any.
+        trained_share: of the network's parameters, those that learn; 0 of a network without any; None if unknown.
     """
 
     languages: tuple[str, ...]
@@ -99,7 +99,7 @@ class Pass:
     code_version: str
     started: str
     peak_bytes: int = 0
-    trained_share: float = 1.0
+    trained_share: float | None = None
 
     @property
     def columns(self) -> dict[str, Any]:

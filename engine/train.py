@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -99,43 +100,28 @@ def run_trial(
         FloatingPointError: the loss is not finite; names the step and the clips.
     """
     clock, world, started = Clock(), World.current(), datetime.now(UTC)
-    trial, resources, task = pending.trial, job.grid.resources, job.task
-    device = torch.device("cuda" if resources.gpus_per_trial else "cpu")
-    torch.set_num_threads(resources.cpus_per_trial)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    os.environ["CLTM_CACHE"] = str(job.cache)  # a worker on another node has its own environment
+    trial, task, trained = pending.trial, job.task, pending.how == "checkpoint"
+    device = _device(job)
     with clock.phase("data"):
         data = trial_data(job, task, trial.mixture, trial.seed, pending.languages)
     with clock.phase("load"):
-        _seed_everything(trial.seed, world)
-        network: Any = task.network(Setup(trial.mixture, data.training, trial.seed, data.scored))
-        checkpoint = job.store.kept_path("checkpoints", trial, ".safetensors")
-        if pending.how == "checkpoint":
-            load_checkpoint(network, checkpoint)
-        network = network.to(device) if isinstance(network, nn.Module) else network
-        inputs = _inputs(job, task, network, device)
-        if isinstance(inputs, FrozenOutputs):
-            _prepare(inputs, data, world)
-        _seed_everything(trial.seed, world)  # again: what was drawn so far may depend on the mixture
-        learner = Learner(task, network, inputs, job.train, device, world, _evaluation_seconds(resources), log)
+        learner = _learner(job, pending, data, device, log)
     numerics = _numerics(job, world)
     with clock.phase("train"):
         try:
             states = _checkpoints(job, trial, numerics, asked_to_stop)
-            trained = pending.how == "checkpoint"
             fitted = Fitted(0) if trained else learner.fit(data.stages, trial.seed, states, data.dev)
         except PausedError:
             return None
     with clock.phase("evaluate"):
         tests = learner.evaluate(data.tests, data.training)
-        scored = None if tests is None else task.score(network, tests)
-    if tests is None or scored is None:
-        return None
+        if tests is None:
+            return None
+        scored = task.score(learner.network, tests)
     with clock.phase("keep"):
         keep_outputs(job, trial, tests, scored)
-        if "checkpoints" in job.grid.keep and pending.how != "checkpoint":
-            keep_checkpoint(task, network, checkpoint)
+        if "checkpoints" in job.grid.keep and not trained:
+            keep_checkpoint(task, learner.network, _checkpoint(job, trial))
     ran = Pass(
         languages=tuple(sorted({score.language for score in scored.scores})),
         seconds=clock.seconds,
@@ -144,12 +130,43 @@ def run_trial(
         code_version=job.code_version,
         started=started.isoformat(timespec="seconds"),
         peak_bytes=torch.cuda.max_memory_reserved(device) if device.type == "cuda" else 0,
-        trained_share=round(trained_share(network), 6),
+        trained_share=round(trained_share(learner.network), 6),
     )
     identity = job.identity
     n_train = max((len(stage) for stage in data.stages), default=0)
     result = Result(trial, scored.scores, (ran,), n_train, fitted.steps, identity.config_sha, "", identity.config)
     return _with_earlier(result, job)
+
+
+def _device(job: Job) -> torch.device:
+    """Where the trial computes; this process is made ready for it."""
+    resources = job.grid.resources
+    device = torch.device("cuda" if resources.gpus_per_trial else "cpu")
+    torch.set_num_threads(resources.cpus_per_trial)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    os.environ["CLTM_CACHE"] = str(job.cache)  # a worker on another node has its own environment
+    return device
+
+
+def _learner(job: Job, pending: Pending, data: TrialData, device: torch.device, log: Log) -> Learner:
+    """The trial's network, as it starts or as it was kept, with what it is fed."""
+    trial, task, world = pending.trial, job.task, World.current()
+    _seed_everything(trial.seed, world)
+    network: Any = task.network(Setup(trial.mixture, data.training, trial.seed, data.scored))
+    if pending.how == "checkpoint":
+        load_checkpoint(network, _checkpoint(job, trial))
+    network = network.to(device) if isinstance(network, nn.Module) else network
+    inputs = _inputs(job, task, network, device)
+    if isinstance(inputs, FrozenOutputs):
+        _prepare(inputs, data, world)
+    _seed_everything(trial.seed, world)  # again: what was drawn so far may depend on the mixture
+    return Learner(task, network, inputs, job.train, device, world, _evaluation_seconds(job.grid.resources), log)
+
+
+def _checkpoint(job: Job, trial: Trial) -> Path:
+    """Where a trial's weights are kept."""
+    return job.store.kept_path("checkpoints", trial, ".safetensors")
 
 
 def trial_data(job: Job, task: Task, mixture: Mixture, seed: int, languages: Sequence[str]) -> TrialData:

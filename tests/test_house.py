@@ -97,4 +97,4 @@ def test_functions_and_files_stay_short(path: Path) -> None:
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
             length = (node.end_lineno or node.lineno) - node.lineno + 1
-            assert length <= (120 if node.name == "run_trial" else 60), f"{node.name}: {length} lines"
+            assert length <= 60, f"{node.name}: {length} lines"

@@ -118,6 +118,8 @@ def measured(name, base):
 
 def test_a_metric_that_is_another_one_by_language_says_which():
     rate, wer, cer = measured("error_rate", [0.1, 0.2, 0.3]), measured("wer", [0.1, 0.2]), measured("cer", [0, 0, 0.3])
-    assert stands_for([rate, wer, cer]) == "wer for ca, es and cer for zh"
-    assert stands_for([rate, replace(rate, name="cer"), wer]) == "cer"
-    assert stands_for([rate, replace(wer, cltm=None)]) == ""
+    assert stands_for(rate.cltm, [rate, wer, cer]) == "wer for ca, es and cer for zh"
+    assert stands_for(wer.cltm, [rate, wer, cer]) == "error_rate"
+    assert stands_for(rate.cltm, [rate, replace(rate, name="cer"), wer]) == "cer"
+    assert stands_for(rate.cltm, [rate, replace(wer, cltm=None)]) == ""
+    assert stands_for(rate.cltm, []) == ""

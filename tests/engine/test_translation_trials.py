@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from analysis.item_noise import item_noise
 from analysis.scores import RawMatrix, Scores
@@ -18,6 +16,7 @@ from engine.train import run_trial, trial_data
 from grids.grid import parse
 from tasks.data.cache import cache_folder
 from tasks.translation.scoring import signature
+from tests.tasks.translation.passes import counted_passes
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
@@ -45,16 +44,8 @@ TRANSLATION = {
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many clips went through the encoder, a number a pass; what a training sets in the environment is put back."""
-    passes: list[int] = []
-    forward = WhisperEncoder.forward
-
-    def counted(self: Any, features: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        passes.append(len(features))
-        return forward(self, features, *args, **kwargs)
-
-    monkeypatch.setattr(WhisperEncoder, "forward", counted)
     monkeypatch.setenv("CLTM_CACHE", str(cache_folder()))
-    return passes
+    return counted_passes(monkeypatch)
 
 
 def test_a_frozen_encoder_hears_each_clip_once_in_all_trials(tmp_path: Path, heard: list[int]) -> None:

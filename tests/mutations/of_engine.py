@@ -10,7 +10,7 @@ MUTATIONS = (
     ),
     Mutation(
         "seeding after building dropped", "engine/train.py",
-        "        _seed_everything(trial.seed, world)  # again", "        # again",
+        "    _seed_everything(trial.seed, world)  # again", "    # again",
         "dropout depends on what building the network drew", ("tests/engine/test_train.py",),
     ),
     Mutation(

@@ -13,7 +13,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from transformers import AutoTokenizer, WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
-from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from analysis.resampled_metrics import RESAMPLED, speakers_of
 from engine.fitting import World
@@ -29,6 +28,7 @@ from tasks.regularise import Regularise, diagonal_fisher
 from tasks.translation.scoring import bleu_chrf, signature, word_error_rate
 from tasks.translation.task import Translation, TranslationOptions
 from tasks.translation.texts import text_in
+from tests.tasks.translation.passes import counted_passes
 from tests.tasks.waves import MadeWaves, make_clips, wave
 
 CPU = torch.device("cpu")
@@ -51,15 +51,7 @@ def learner(task: Translation, folder: Path, train: Train = FAST, room: float = 
 @pytest.fixture
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many clips went through the encoder, a number a pass."""
-    passes: list[int] = []
-    forward = WhisperEncoder.forward
-
-    def counted(self: Any, features: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        passes.append(len(features))
-        return forward(self, features, *args, **kwargs)
-
-    monkeypatch.setattr(WhisperEncoder, "forward", counted)
-    return passes
+    return counted_passes(monkeypatch)
 
 
 def test_features_are_those_of_whispers_extractor() -> None:
