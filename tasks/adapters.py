@@ -25,7 +25,8 @@ from torch import nn
 from torch.nn import functional
 
 from grids.errors import UserError, require
-from tasks.backbones import Encoder, resolve
+from tasks.backbones import resolve
+from tasks.encoder import Encoder
 from tasks.examples import keyed
 
 Learn = Literal["all", "head", "lora", "adapters", "own_adapters"]

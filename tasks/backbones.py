@@ -1,9 +1,7 @@
 """Pretrained encoders (HuBERT, mHuBERT, wav2vec 2.0, XLS-R, WavLM; Whisper's), made safe to batch.
 
 `load(model)` returns an `Encoder`: equal weights at every call, and outputs that do not depend on the other clips of a
-batch. Two things of the plain classes change numbers in silence and are settings here (`grids.grid.Model`): SpecAugment
-and LayerDrop, both on by default in published configurations. A third is repaired: encoders with group norm in the
-first convolution normalise over the padding too.
+batch (`tasks.encoder`).
 
 The built-in encoders "tiny" and "tiny-groupnorm" are folders of the same kind, made once, so that no code path knows
 the difference. They are for trying things out: nothing about them is pretrained but a mel-spaced filter bank.
@@ -13,23 +11,24 @@ transformers is imported where a model is made or read: it takes seconds, and pl
 
 import copy
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import nn
-from torch.nn import functional
 
 from grids.errors import UserError
 from grids.files import expanded, sha256_of
 from grids.grid import Model
 from tasks.data.cache import cache_folder, explained, new_folder
+from tasks.encoder import Encoder
 
 if TYPE_CHECKING:
-    from transformers import HubertConfig, HubertModel, PreTrainedModel
+    from transformers import HubertConfig, HubertModel
 
 TINY = {"tiny": "layer", "tiny-groupnorm": "group"}
 TINY_LLM = "tiny-llm"  # made by `tasks.tiny_llm`
@@ -40,126 +39,27 @@ UNUSED_WEIGHTS = {"masked_spec_embed"}  # only SpecAugment uses it, and not ever
 OF_LANGUAGES = "adapter.*"  # MMS: adapters of a thousand languages, of which `load_adapter` of transformers reads one
 MODEL_FILES = ("config.json", "model.safetensors")  # one of them makes a folder a model's
 ENCODERS = ("hubert", "wav2vec2", "wavlm", "whisper")
+CPU = torch.device("cpu")
+_device: ContextVar[torch.device] = ContextVar("device of fresh backbones", default=CPU)
 
 
-@dataclass(frozen=True)
-class Frames:
-    """What an encoder makes of K clips.
-
-    Attributes:
-        hidden: one (K, F, H) tensor a layer: the input of the first layer, then each layer's output, of which the last
-            is the encoder's own (after its final norm, where it has one; so had transformers before 5).
-        mask: (K, F) bool, True on a clip's own frames.
-    """
-
-    hidden: tuple[torch.Tensor, ...]
-    mask: torch.Tensor
-
-    @property
-    def last(self) -> torch.Tensor:
-        """(K, F, H), the encoder's output."""
-        return self.hidden[-1]
-
-
-class Encoder(nn.Module):
-    """A transformers speech encoder whose output for a clip does not depend on the clips beside it."""
-
-    model: Any  # each of its classes keeps its convolutions in the same place, but they share no type that says so
-
-    def __init__(self, model: "PreTrainedModel") -> None:
-        super().__init__()
-        self.model = model
-        if isinstance(norm := self._first_norm, nn.GroupNorm):
-            self.model.feature_extractor.conv_layers[0].layer_norm = MaskedChannelNorm(norm)
-        self.kernels = tuple(zip(model.config.conv_kernel, model.config.conv_stride, strict=True))
-        self.shortest = _shortest(self.kernels)
-
-    @property
-    def width(self) -> int:
-        """H, the size of a hidden state."""
-        return int(self.model.config.hidden_size)
-
-    def forward(self, values_KT: torch.Tensor, lengths_K: torch.Tensor) -> Frames:
-        """Encodes waves.
-
-        Args:
-            values_KT: (K, T) float32, 16 kHz, padded with anything.
-            lengths_K: (K,) int64, valid samples. A clip shorter than the receptive field is padded to it with zeros.
-        """
-        values_KT = values_KT * (torch.arange(values_KT.shape[1], device=values_KT.device) < lengths_K[:, None])
-        values_KT = functional.pad(values_KT, (0, max(0, self.shortest - values_KT.shape[1])))
-        lengths_K = lengths_K.clamp(min=self.shortest)
-        valid_KT = torch.arange(values_KT.shape[1], device=values_KT.device) < lengths_K[:, None]
-        waves_KT = normalised(values_KT, valid_KT)
-        if isinstance(norm := self._first_norm, MaskedChannelNorm):
-            norm.lengths = _frame_counts(lengths_K, self.kernels[:1])
-        result = self.model(waves_KT, attention_mask=valid_KT.long(), output_hidden_states=True)
-        frames_K = _frame_counts(lengths_K, self.kernels)
-        mask_KF = torch.arange(result.last_hidden_state.shape[1], device=values_KT.device) < frames_K[:, None]
-        return Frames((*result.hidden_states[:-1], result.last_hidden_state), mask_KF)
-
-    def frames(self, lengths_K: torch.Tensor) -> torch.Tensor:
-        """(K,) samples -> (K,) frames."""
-        return _frame_counts(lengths_K.clamp(min=self.shortest), self.kernels)
-
-    @property
-    def _first_norm(self) -> nn.Module | None:
-        return getattr(self.model.feature_extractor.conv_layers[0], "layer_norm", None)
-
-
-class MaskedChannelNorm(nn.Module):
-    """Group norm with one group a channel over a clip's own frames alone.
-
-    HuBERT-base and mHuBERT-147 normalise each channel of the first convolution over time; over padded clips that
-    changes every output, by more than the outputs' own size.
-    """
-
-    def __init__(self, norm: nn.GroupNorm) -> None:
-        super().__init__()
-        if norm.num_groups != norm.num_channels:
-            raise ValueError(f"group norm with {norm.num_groups} groups of {norm.num_channels} channels")
-        self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
-        self.lengths: torch.Tensor | None = None
-
-    def forward(self, hidden_KCF: torch.Tensor) -> torch.Tensor:
-        """(K, C, F) -> (K, C, F), normalised over the first `lengths` frames of each clip (F if not set)."""
-        values_KCF = hidden_KCF.float()
-        if self.lengths is None:
-            return functional.group_norm(values_KCF, len(self.weight), self.weight, self.bias, self.eps)
-        valid_K1F = (torch.arange(values_KCF.shape[2], device=values_KCF.device) < self.lengths[:, None])[:, None]
-        count_K11 = self.lengths[:, None, None]
-        mean_KC1 = (values_KCF * valid_K1F).sum(2, keepdim=True) / count_K11
-        centred_KCF = (values_KCF - mean_KC1) * valid_K1F
-        variance_KC1 = centred_KCF.square().sum(2, keepdim=True) / count_K11
-        scaled_KCF = centred_KCF * torch.rsqrt(variance_KC1 + self.eps)
-        return (scaled_KCF * self.weight[:, None] + self.bias[:, None]).to(hidden_KCF.dtype)
-
-
-def normalised(values_KT: torch.Tensor, valid_KT: torch.Tensor) -> torch.Tensor:
-    """Zero mean and unit variance for each clip over its own samples, (K, T) -> (K, T); 0 elsewhere.
-
-    Source: `Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm` of transformers (epsilon 1e-7 inside the root).
-    """
-    count_K1 = valid_KT.sum(1, keepdim=True)
-    mean_K1 = (values_KT * valid_KT).sum(1, keepdim=True) / count_K1
-    centred_KT = (values_KT - mean_K1) * valid_KT
-    variance_K1 = centred_KT.square().sum(1, keepdim=True) / count_K1
-    return centred_KT / torch.sqrt(variance_K1 + 1e-7)
-
-
-def masked_mean(hidden_KFH: torch.Tensor, mask_KF: torch.Tensor) -> torch.Tensor:
-    """(K, F, H), (K, F) -> (K, H): mean over a clip's own frames."""
-    weights_KF1 = mask_KF[:, :, None].to(hidden_KFH.dtype)
-    return (hidden_KFH * weights_KF1).sum(1) / weights_KF1.sum(1)
+@contextmanager
+def loaded_on(device: torch.device) -> Iterator[None]:
+    """Lets `load` give copies that lie on a device, made of one that stays there for the life of the process."""
+    token = _device.set(device)
+    try:
+        yield
+    finally:
+        _device.reset(token)
 
 
 def load(model: Model) -> Encoder:
-    """A fresh copy of the backbone, on the CPU, in float32. The weights are read once a process.
+    """A fresh copy of the backbone, in float32, on the CPU or where `loaded_on` says. The weights are read once.
 
     Raises:
         UserError: no such backbone, or one that is no raw-waveform encoder.
     """
-    return copy.deepcopy(_pristine(resolve(model.backbone), model))
+    return copy.deepcopy(_resident(resolve(model.backbone), model, _device.get()))
 
 
 def resolve(name: str) -> Path:
@@ -217,6 +117,13 @@ def _fetch(name: str) -> Path:
 
 
 @lru_cache(maxsize=4)
+def _resident(folder: Path, model: Model, device: torch.device) -> Encoder:
+    """The encoder on a device, kept for the life of the process."""
+    pristine = _pristine(folder, model)
+    return pristine if device == CPU else copy.deepcopy(pristine).to(device)
+
+
+@lru_cache(maxsize=4)
 def _pristine(folder: Path, model: Model) -> Encoder:
     """The encoder as read from the folder, kept for the life of the process."""
     if not (folder / "config.json").is_file():
@@ -244,24 +151,12 @@ def _pristine(folder: Path, model: Model) -> Encoder:
     missing = sorted(set(found["missing_keys"]) - UNUSED_WEIGHTS)
     if missing:
         raise UserError(f"backbone {str(folder)!r} lacks {len(missing)} weights of its network, e.g. {missing[0]}")
+    if getattr(network, "adapter", None) is not None:
+        raise UserError(f"backbone {str(folder)!r} shortens its output (add_adapter in its config.json); allowed: one "
+                        "with a frame in 20 ms")  # fmt: skip
     if model.freeze_feature_encoder:
         network.feature_extractor._freeze_parameters()
     return Encoder(network)
-
-
-def _frame_counts(lengths_K: torch.Tensor, kernels: tuple[tuple[int, int], ...]) -> torch.Tensor:
-    """Frames that convolutions without padding leave of so many samples."""
-    for kernel, stride in kernels:
-        lengths_K = torch.div(lengths_K - kernel, stride, rounding_mode="floor") + 1
-    return lengths_K
-
-
-def _shortest(kernels: tuple[tuple[int, int], ...]) -> int:
-    """Samples that give exactly one frame: the receptive field."""
-    needed = 1
-    for kernel, stride in reversed(kernels):
-        needed = (needed - 1) * stride + kernel
-    return needed
 
 
 def _make_tiny(norm: str) -> Path:

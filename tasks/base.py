@@ -91,6 +91,21 @@ class Setup:
 
 
 @dataclass(frozen=True)
+class Kernels:
+    """How a network does its arithmetic on the device at hand. Only the last bits of its outputs depend on it.
+
+    Attributes:
+        product: a positional convolution is one batched matrix product.
+        attention: one attention kernel on a GPU, whatever the shapes are.
+        norm: a masked norm holds one copy of its input at a time, where no gradient is wanted.
+    """
+
+    product: bool = False
+    attention: bool = False
+    norm: bool = False
+
+
+@dataclass(frozen=True)
 class Example:
     """One item of training: one clip, or several that belong together (a pair), and its label."""
 
@@ -107,18 +122,25 @@ class Batch:
         lengths: (K,) int64, valid positions along T.
         labels: what `Task.labels` made of the examples; empty in evaluation.
         languages: the clips' languages, in evaluation.
+        counts: `lengths` once more, where the host knows them without asking the device.
     """
 
     values: "torch.Tensor"
     lengths: "torch.Tensor"
     labels: Mapping[str, "torch.Tensor"] = field(default_factory=dict)
     languages: tuple[str, ...] = ()
+    counts: tuple[int, ...] = ()
+
+    @property
+    def padded(self) -> bool:
+        """Whether a clip may be shorter than T."""
+        return not self.counts or min(self.counts) < self.values.shape[1]
 
     def to(self, device: "torch.device") -> "Batch":
         """The batch on another device."""
         labels = {name: label.to(device, non_blocking=True) for name, label in self.labels.items()}
         values, lengths = (tensor.to(device, non_blocking=True) for tensor in (self.values, self.lengths))
-        return Batch(values, lengths, labels, self.languages)
+        return Batch(values, lengths, labels, self.languages, self.counts)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from grids.schema import from_table, settings
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from tasks.backbones import Encoder
+    from tasks.encoder import Encoder
 
 T = TypeVar("T", bound="Kept")
 CARD, WEIGHTS, BACKBONE = "card.json", "model.safetensors", "backbone"

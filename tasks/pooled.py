@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from tasks.backbones import Encoder, masked_mean
 from tasks.base import Batch, Output
 from tasks.checkpoint import write_card, write_plain
+from tasks.encoder import Encoder, masked_mean
 from tasks.examples import linear_head
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class PooledClassifier(nn.Module):
 
     def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns the embeddings (K, H) and the logits (K, C)."""
-        frames = self.encoder(batch.values, batch.lengths)
+        frames = self.encoder(batch.values, batch.lengths, padded=batch.padded)
         embedding_KH = masked_mean(frames.last, frames.mask)
         return embedding_KH, self.head(embedding_KH)
 

@@ -21,10 +21,11 @@ from torch.nn import functional
 
 from grids.errors import UserError
 from grids.grid import Model, Train
-from tasks.backbones import Encoder, fingerprint, load, masked_mean
+from tasks.backbones import fingerprint, load
 from tasks.base import Batch, Example, Metric, Output, Score, Scored, Setup, Tests
 from tasks.data.clips import Clip, Needs
 from tasks.data.selection import rank
+from tasks.encoder import Encoder, masked_mean
 from tasks.ranking import interval, ranks
 from tasks.seqsim import seqsim
 from tasks.sounds import sound_likeness
@@ -112,7 +113,7 @@ class Retrieval:
         Raises:
             UserError: the encoder has no such layer.
         """
-        found = network(batch.values, batch.lengths)
+        found = network(batch.values, batch.lengths, states=None, padded=batch.padded)
         layers = len(found.hidden)
         if not -layers <= self.options.layer < layers:
             raise UserError(f"layer in [options] is {self.options.layer}; allowed: {-layers} to {layers - 1}")

@@ -20,8 +20,9 @@ from grids.errors import require
 from tasks.adapters import SIZED, Learn, check, restrict, trained_share
 from tasks.asr.checkpoint import Symbols
 from tasks.asr.system import CtcOptions, CtcSystem, Recogniser
-from tasks.backbones import Encoder, fingerprint, load
+from tasks.backbones import fingerprint, load
 from tasks.base import Setup
+from tasks.encoder import Encoder
 
 logger = logging.getLogger(__name__)
 

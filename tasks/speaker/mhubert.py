@@ -14,9 +14,10 @@ from torch.nn import functional
 
 from grids.errors import UserError
 from grids.grid import Train
-from tasks.backbones import Encoder, fingerprint, load, masked_mean
+from tasks.backbones import fingerprint, load
 from tasks.base import Batch, Example, Setup
 from tasks.data.clips import Clip
+from tasks.encoder import Encoder, masked_mean
 from tasks.examples import linear_head, shuffled
 from tasks.speaker.system import SpeakerSystem, speaker_rows, speakers_of
 from tasks.speaker.verification import CosineOptions
@@ -49,13 +50,13 @@ class SpeakerClassifier(nn.Module):
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Returns the logits, (K, number of speakers)."""
-        frames = self.encoder(batch.values, batch.lengths)
+        frames = self.encoder(batch.values, batch.lengths, padded=batch.padded)
         return self.head(masked_mean(frames.last, frames.mask))
 
     def embed(self, batch: Batch) -> torch.Tensor:
         """Returns the embeddings, (K, H), of length 1."""
-        frames = self.encoder(batch.values, batch.lengths)
-        hidden_KFH = torch.stack(frames.hidden[-self.layers :]).float().mean(0)
+        frames = self.encoder(batch.values, batch.lengths, states=self.layers, padded=batch.padded)
+        hidden_KFH = torch.stack(frames.hidden).float().mean(0)
         return functional.normalize(masked_mean(hidden_KFH, frames.mask), dim=1)
 
 

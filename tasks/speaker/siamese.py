@@ -16,9 +16,10 @@ from torch.nn import functional
 
 from grids.errors import UserError
 from grids.grid import NO_BACKBONE, Train
-from tasks.backbones import Frames, fingerprint, load, masked_mean
+from tasks.backbones import fingerprint, load
 from tasks.base import Batch, Example, Setup
 from tasks.data.clips import Clip
+from tasks.encoder import Frames, masked_mean
 from tasks.examples import keyed
 from tasks.speaker.features import BANDS, Features
 from tasks.speaker.pairs import same_speaker, training_pairs
@@ -67,8 +68,8 @@ class Convolutions(nn.Module):
         )
         self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in DILATIONS)
 
-    def forward(self, values_KT: torch.Tensor, lengths_K: torch.Tensor) -> Frames:
-        """Encodes (K, T) waves, as `tasks.backbones.Encoder` does."""
+    def forward(self, values_KT: torch.Tensor, lengths_K: torch.Tensor, *, padded: bool = True) -> Frames:
+        """Encodes (K, T) waves, as `tasks.encoder.Encoder` does; `padded` is without effect."""
         hidden_KCF, mask_KF = self.features(values_KT, lengths_K)
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             hidden_KFC = norm(convolution(hidden_KCF * mask_KF[:, None]).relu().transpose(1, 2))
@@ -85,7 +86,7 @@ class SiameseNetwork(nn.Module):
 
     def embed(self, batch: Batch) -> torch.Tensor:
         """(K, D) embeddings of length 1."""
-        frames = self.encoder(batch.values, batch.lengths)
+        frames = self.encoder(batch.values, batch.lengths, padded=batch.padded)
         return functional.normalize(masked_mean(frames.last.float(), frames.mask), dim=1)
 
 

@@ -11,7 +11,8 @@ from transformers import AutoModel, HubertConfig, HubertModel, Wav2Vec2Config, W
 
 from grids.errors import UserError
 from grids.grid import Model
-from tasks.backbones import Encoder, fingerprint, load, masked_mean, normalised, resolve
+from tasks.backbones import fingerprint, load, resolve
+from tasks.encoder import Encoder, masked_mean, normalised
 
 SMALL = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "conv_dim": (16, 16),

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from grids.grid import Model, Train
-from tasks.backbones import masked_mean
+from tasks.encoder import masked_mean
 from tasks.base import Batch, Example, Frozen, Metric, Output, Scored, Setup, Tests
 from tasks.data.clips import Clip, Needs
 from tasks.examples import head_rows, keyed, linear_head, shuffled

@@ -16,7 +16,8 @@ from grids.mixture import Mixture
 from tasks.adapters import restrict, trained_share
 from tasks.asr.ctc import BackboneOptions, Ctc
 from tasks.asr.system import CtcSystem, Recogniser
-from tasks.backbones import Encoder, fingerprint
+from tasks.backbones import fingerprint
+from tasks.encoder import Encoder
 from tasks.base import Setup
 from tasks.checkpoint import read
 from tests.tasks.asr.test_system import batch

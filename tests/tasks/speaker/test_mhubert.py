@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from grids.grid import Model
 from grids.mixture import Mixture
-from tasks.backbones import masked_mean
+from tasks.encoder import masked_mean
 from tasks.base import Batch, Setup
 from tasks.speaker.mhubert import IdentificationOptions, SpeakerIdentification
 from tests.tasks.waves import MadeWaves, make_clips

@@ -1,0 +1,356 @@
+"""A raw-waveform encoder (HuBERT, mHuBERT, wav2vec 2.0, XLS-R, WavLM) whose output for a clip depends on that clip alone.
+
+The layers are those of transformers, called one after the other: masks come from the clips' lengths, and nothing asks
+the device for a value, which would make the host wait and forbid CUDA graphs. Two things of the plain classes change
+numbers in silence and are settings (`grids.grid.Model`): SpecAugment and LayerDrop, both on by default in published
+configurations. A third is repaired: encoders with group norm in the first convolution normalise over the padding too.
+
+`Encoder.kernels` says how the arithmetic is done on the device at hand; on a CPU nothing differs from transformers'.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from tasks.base import Kernels
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+# Not cuDNN's: it plans anew for each length (some 0.1 s on an H100). Flash takes no mask; the last is for odd widths.
+ATTENTION = [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+MOST_COLUMNS = 2**27  # elements of a product's operand in scoring: 268 MB in half precision
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What an encoder makes of K clips.
+
+    Attributes:
+        hidden: the last (K, F, H) tensors, as many as were asked for, of: the input of the first layer, then each
+            layer's output, of which the last is the encoder's own (after its final norm, where it has one; so had
+            transformers before 5).
+        mask: (K, F) bool, True on a clip's own frames.
+    """
+
+    hidden: tuple[torch.Tensor, ...]
+    mask: torch.Tensor
+
+    @property
+    def last(self) -> torch.Tensor:
+        """(K, F, H), the encoder's output."""
+        return self.hidden[-1]
+
+
+class Encoder(nn.Module):
+    """A transformers speech encoder whose output for a clip does not depend on the clips beside it.
+
+    Attributes:
+        kernels: how the arithmetic is done.
+        drawn: the SpecAugment masks of the next training step (see `draw`); empty: they are drawn when it comes.
+    """
+
+    model: Any  # each of its classes keeps its convolutions in the same place, but they share no type that says so
+
+    def __init__(self, model: "PreTrainedModel") -> None:
+        super().__init__()
+        self.model, self.kernels, self.drawn = model, Kernels(), dict[str, torch.Tensor]()
+        if isinstance(norm := getattr(self._convolutions[0], "layer_norm", None), nn.GroupNorm):
+            self._convolutions[0].layer_norm = MaskedChannelNorm(norm)
+        self.strides = tuple(zip(model.config.conv_kernel, model.config.conv_stride, strict=True))
+        self.shortest = _shortest(self.strides)
+
+    @property
+    def width(self) -> int:
+        """H, the size of a hidden state."""
+        return int(self.model.config.hidden_size)
+
+    def forward(
+        self, values_KT: torch.Tensor, lengths_K: torch.Tensor, *, states: int | None = 1, padded: bool = True
+    ) -> Frames:
+        """Encodes waves.
+
+        Args:
+            values_KT: (K, T) float32, 16 kHz, padded with anything.
+            lengths_K: (K,) int64, valid samples. A clip shorter than the receptive field is padded to it with zeros.
+            states: how many of the last hidden states are wanted; None: all.
+            padded: False where the caller knows that no clip is shorter than T, which saves the attention's mask.
+        """
+        values_KT = values_KT * _within(lengths_K, values_KT.shape[1])
+        values_KT = functional.pad(values_KT, (0, max(0, self.shortest - values_KT.shape[1])))
+        lengths_K = lengths_K.clamp(min=self.shortest)
+        waves_KT = normalised(values_KT, _within(lengths_K, values_KT.shape[1]))
+        features_KFC = self._convolved(waves_KT, lengths_K).transpose(1, 2)
+        mask_KF = _within(frame_counts(lengths_K, self.strides), features_KFC.shape[1])
+        if mask_KF.device.type == "cpu":  # to look costs nothing there
+            padded = not bool(mask_KF.all())
+        projected = self.model.feature_projection(features_KFC)
+        hidden_KFH = projected[0] if isinstance(projected, tuple) else projected
+        hidden_KFH = self._spec_augmented(hidden_KFH, lengths_K)
+        return Frames(self._transformed(hidden_KFH, mask_KF if padded else None, states), mask_KF)
+
+    def frames(self, lengths_K: torch.Tensor) -> torch.Tensor:
+        """(K,) samples -> (K,) frames."""
+        return frame_counts(lengths_K.clamp(min=self.shortest), self.strides)
+
+    def draw(self, counts: Sequence[int], total: int) -> dict[str, torch.Tensor]:
+        """The SpecAugment masks of a training step, from NumPy's global generator, on the CPU.
+
+        A clip's spans lie within its own frames, however far it is padded.
+
+        Args:
+            counts: K lengths of clips, samples.
+            total: T, to which they are padded, samples.
+
+        Returns:
+            Where asked for, `time_mask` (K, F) and `feature_mask` (K, H), bool; True is masked.
+        """
+        config, masks = self.model.config, dict[str, torch.Tensor]()
+        if not (self.training and config.apply_spec_augment):
+            return masks
+        from transformers.models.wav2vec2.modeling_wav2vec2 import _compute_mask_indices
+
+        frames_K, own = self.frames(torch.tensor(counts)), self.frames(torch.tensor([total]))
+        if config.mask_time_prob > 0:
+            masks["time_mask"] = torch.from_numpy(
+                _compute_mask_indices(
+                    (len(counts), int(own)), config.mask_time_prob, config.mask_time_length,
+                    attention_mask=_within(frames_K, int(own)).long(), min_masks=config.mask_time_min_masks,
+                )
+            )  # fmt: skip
+        if config.mask_feature_prob > 0:
+            masks["feature_mask"] = torch.from_numpy(
+                _compute_mask_indices(
+                    (len(counts), self.width), config.mask_feature_prob, config.mask_feature_length,
+                    min_masks=config.mask_feature_min_masks,
+                )
+            )  # fmt: skip
+        return masks
+
+    @property
+    def _convolutions(self) -> Any:
+        return self.model.feature_extractor.conv_layers
+
+    def _convolved(self, waves_KT: torch.Tensor, lengths_K: torch.Tensor) -> torch.Tensor:
+        """(K, T) -> (K, C, F). The plain class asks for the gradient of the waves too, which nobody reads."""
+        hidden_KCF = waves_KT[:, None]
+        for layer in self._convolutions:
+            if isinstance(norm := getattr(layer, "layer_norm", None), MaskedChannelNorm):
+                counts_K = frame_counts(lengths_K, self.strides[:1])
+                hidden_KCF = layer.activation(norm(layer.conv(hidden_KCF), counts_K, lean=self.kernels.norm))
+            else:
+                hidden_KCF = layer(hidden_KCF)
+        return hidden_KCF
+
+    def _spec_augmented(self, hidden_KFH: torch.Tensor, lengths_K: torch.Tensor) -> torch.Tensor:
+        """SpecAugment's masks put in, in training, where the backbone's configuration asks for it."""
+        if not (self.training and self.model.config.apply_spec_augment):
+            return hidden_KFH
+        masks = self.drawn or self.draw(lengths_K.tolist(), int(lengths_K.max()))
+        masks = {name: mask.to(hidden_KFH.device) for name, mask in masks.items()}
+        if "time_mask" in masks:
+            filling_H = self.model.masked_spec_embed.to(hidden_KFH.dtype)
+            hidden_KFH = torch.where(masks["time_mask"][:, :, None], filling_H, hidden_KFH)
+        if "feature_mask" in masks:
+            hidden_KFH = hidden_KFH.masked_fill(masks["feature_mask"][:, None], 0.0)
+        return hidden_KFH
+
+    def _transformed(
+        self, hidden_KFH: torch.Tensor, mask_KF: torch.Tensor | None, states: int | None
+    ) -> tuple[torch.Tensor, ...]:
+        """The last hidden states of the transformer; its input is 0 in the padding."""
+        encoder, stable = self.model.encoder, self.model.config.do_stable_layer_norm
+        if mask_KF is not None:
+            hidden_KFH = hidden_KFH.masked_fill(~mask_KF[:, :, None], 0.0)
+        hidden_KFH = hidden_KFH + self._positions(hidden_KFH)
+        hidden_KFH = encoder.dropout(hidden_KFH if stable else encoder.layer_norm(hidden_KFH))
+        kept = deque([hidden_KFH], maxlen=states)
+        with self._attention(hidden_KFH.device):
+            kept.extend(self._layered(hidden_KFH, mask_KF))
+        if stable:
+            kept[-1] = encoder.layer_norm(kept[-1])
+        return tuple(kept)
+
+    def _layered(self, hidden_KFH: torch.Tensor, mask_KF: torch.Tensor | None) -> Iterator[torch.Tensor]:
+        """The output of each layer; LayerDrop leaves the input of a layer as it is."""
+        is_wavlm, bias = self.model.config.model_type == "wavlm", None
+        mask = mask_KF if is_wavlm or mask_KF is None else mask_KF[:, None, None]
+        for number, layer in enumerate(self.model.encoder.layers):
+            if not self._skips(number, is_wavlm):
+                if is_wavlm:  # its first layer makes the position bias of all
+                    hidden_KFH, bias = layer(hidden_KFH, attention_mask=mask, position_bias=bias)
+                else:
+                    hidden_KFH = layer(hidden_KFH, attention_mask=mask)
+            yield hidden_KFH
+
+    def _skips(self, number: int, is_wavlm: bool) -> bool:
+        """Whether LayerDrop leaves a layer out; drawn on the CPU."""
+        probability = self.model.config.layerdrop
+        if not (self.training and probability > 0) or (is_wavlm and number == 0):
+            return False
+        return bool(torch.rand([]) < probability)
+
+    def _positions(self, hidden_KFH: torch.Tensor) -> torch.Tensor:
+        """What the positional convolution adds, (K, F, H)."""
+        embed = self.model.encoder.pos_conv_embed
+        if not self.kernels.product or getattr(embed, "batch_norm", None) is not None:
+            added: torch.Tensor = embed(hidden_KFH)
+            return added
+        conv = embed.conv
+        positions_KFH = grouped_product(hidden_KFH, conv.weight, conv.bias, conv.groups, conv.padding[0])
+        added = embed.activation(embed.padding(positions_KFH.transpose(1, 2)))
+        return added.transpose(1, 2)
+
+    def _attention(self, device: torch.device) -> AbstractContextManager[Any]:
+        """The attention kernel: one on a GPU, so that no heuristic changes it with the shape."""
+        return sdpa_kernel(ATTENTION) if self.kernels.attention and device.type == "cuda" else nullcontext()
+
+
+class MaskedChannelNorm(nn.Module):
+    """Group norm with one group a channel over a clip's own frames alone.
+
+    HuBERT-base and mHuBERT-147 normalise each channel of the first convolution over time; over padded clips that
+    changes every output, by more than the outputs' own size.
+    """
+
+    def __init__(self, norm: nn.GroupNorm) -> None:
+        super().__init__()
+        if norm.num_groups != norm.num_channels:
+            raise ValueError(f"group norm with {norm.num_groups} groups of {norm.num_channels} channels")
+        self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
+
+    def forward(self, hidden_KCF: torch.Tensor, counts_K: torch.Tensor, *, lean: bool = False) -> torch.Tensor:
+        """(K, C, F) -> (K, C, F), normalised over the first `counts` frames of each clip; anything beyond them.
+
+        Args:
+            hidden_KCF: of any floating type; the statistics are float32.
+            counts_K: (K,) frames of each clip.
+            lean: where no gradient is wanted, hold one copy of the input at a time in place of four.
+        """
+        valid_K1F = _within(counts_K, hidden_KCF.shape[2])[:, None]
+        if lean and not torch.is_grad_enabled():
+            return self._lean(hidden_KCF, valid_K1F, counts_K[:, None])
+        values_KCF, counts_K11 = hidden_KCF.float(), counts_K[:, None, None]
+        mean_KC1 = (values_KCF * valid_K1F).sum(2, keepdim=True) / counts_K11
+        centred_KCF = (values_KCF - mean_KC1) * valid_K1F
+        variance_KC1 = centred_KCF.square().sum(2, keepdim=True) / counts_K11
+        scaled_KCF = centred_KCF * torch.rsqrt(variance_KC1 + self.eps)
+        return (scaled_KCF * self.weight[:, None] + self.bias[:, None]).to(hidden_KCF.dtype)
+
+    def _lean(self, hidden_KCF: torch.Tensor, valid_K1F: torch.Tensor, counts_K1: torch.Tensor) -> torch.Tensor:
+        """The same as batch norm with known statistics, K x C channels of one item: one pass, float32 inside.
+
+        Each reduction reads half precision and adds in float32. The waves have mean 0, so the mean square less the
+        squared mean loses nothing that counts.
+        """
+        own_KCF = hidden_KCF * valid_K1F
+        mean_KC = own_KCF.sum(2, dtype=torch.float32) / counts_K1
+        square_KC = torch.linalg.vector_norm(own_KCF, dim=2, dtype=torch.float32).square() / counts_K1
+        del own_KCF
+        variance_KC = (square_KC - mean_KC.square()).clamp(min=0)
+        clips = len(hidden_KCF)
+        scaled = functional.batch_norm(
+            hidden_KCF.flatten(0, 1)[None], mean_KC.flatten(), variance_KC.flatten(), self.weight.repeat(clips),
+            self.bias.repeat(clips), training=False, eps=self.eps,
+        )  # fmt: skip
+        return scaled[0].unflatten(0, (clips, -1))
+
+
+def grouped_product(
+    hidden_KFH: torch.Tensor, weight_OIW: torch.Tensor, bias_O: torch.Tensor | None, groups: int, padding: int
+) -> torch.Tensor:
+    """A grouped convolution over time, of stride 1, as one batched matrix product; autocast as a convolution does.
+
+    cuDNN has no kernel on tensor cores for 16 groups of 48 channels and a window of 128: on an H100 it took 49 of the
+    56 ms that a training step of HuBERT-base kept the GPU busy.
+
+    Args:
+        hidden_KFH: the frames.
+        weight_OIW: (O, H / groups, W), as `torch.nn.Conv1d` has it.
+        bias_O: (O,), or none.
+        groups: of the convolution.
+        padding: zeros before and behind the frames.
+
+    Returns:
+        (K, F + 2 padding - W + 1, O).
+    """
+    device = hidden_KFH.device.type
+    if torch.is_autocast_enabled(device):
+        hidden_KFH = hidden_KFH.to(torch.get_autocast_dtype(device))
+    width = weight_OIW.shape[2]
+    each = hidden_KFH.shape[1] * hidden_KFH.shape[2] * width
+    most = len(hidden_KFH) if torch.is_grad_enabled() else max(1, MOST_COLUMNS // each)
+    weight_GCO = weight_OIW.unflatten(0, (groups, -1)).flatten(2).transpose(1, 2)
+    parts = [_columns_times(part, weight_GCO, groups, width, padding) for part in hidden_KFH.split(most)]
+    product = parts[0] if len(parts) == 1 else torch.cat(parts)
+    return product if bias_O is None else product + bias_O.to(product.dtype)
+
+
+def _columns_times(
+    hidden_KFH: torch.Tensor, weight_GCO: torch.Tensor, groups: int, width: int, padding: int
+) -> torch.Tensor:
+    """Every window of frames times the weights, (K, N, O); C is (channels of a group, window)."""
+    padded_KFH = functional.pad(hidden_KFH, (0, 0, padding, padding))
+    windows_KNGIW = padded_KFH.unfold(1, width, 1).unflatten(2, (groups, -1))
+    columns_GRC = windows_KNGIW.permute(2, 0, 1, 3, 4).flatten(3).flatten(1, 2)
+    product_GRO = torch.bmm(columns_GRC, weight_GCO.to(columns_GRC.dtype))
+    return product_GRO.unflatten(1, (len(hidden_KFH), -1)).permute(1, 2, 0, 3).flatten(2)
+
+
+def normalised(values_KT: torch.Tensor, valid_KT: torch.Tensor) -> torch.Tensor:
+    """Zero mean and unit variance for each clip over its own samples, (K, T) -> (K, T); 0 elsewhere.
+
+    Source: `Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm` of transformers (epsilon 1e-7 inside the root).
+    """
+    count_K1 = valid_KT.sum(1, keepdim=True)
+    mean_K1 = (values_KT * valid_KT).sum(1, keepdim=True) / count_K1
+    centred_KT = (values_KT - mean_K1) * valid_KT
+    variance_K1 = centred_KT.square().sum(1, keepdim=True) / count_K1
+    return centred_KT / torch.sqrt(variance_K1 + 1e-7)
+
+
+def masked_mean(hidden_KFH: torch.Tensor, mask_KF: torch.Tensor) -> torch.Tensor:
+    """(K, F, H), (K, F) -> (K, H): mean over a clip's own frames."""
+    weights_KF1 = mask_KF[:, :, None].to(hidden_KFH.dtype)
+    return (hidden_KFH * weights_KF1).sum(1) / weights_KF1.sum(1)
+
+
+def frame_counts(lengths_K: torch.Tensor, strides: Sequence[tuple[int, int]]) -> torch.Tensor:
+    """Frames that convolutions without padding, (kernel, stride) each, leave of so many samples."""
+    for kernel, stride in strides:
+        lengths_K = torch.div(lengths_K - kernel, stride, rounding_mode="floor") + 1
+    return lengths_K
+
+
+def use_kernels(network: Any, kernels: Kernels) -> None:
+    """Lets every encoder of a network compute so."""
+    for part in network.modules() if isinstance(network, nn.Module) else ():
+        if isinstance(part, Encoder):
+            part.kernels = kernels
+
+
+def hand_over(network: nn.Module, drawn: Mapping[str, torch.Tensor]) -> None:
+    """Gives the encoders of a network what `Encoder.draw` drew for the step that comes."""
+    for part in network.modules():
+        if isinstance(part, Encoder):
+            part.drawn = {name: mask for name, mask in drawn.items() if name in ("time_mask", "feature_mask")}
+
+
+def _within(counts_K: torch.Tensor, total: int) -> torch.Tensor:
+    """(K,) -> (K, total) bool: True in the first `counts` places."""
+    return torch.arange(total, device=counts_K.device) < counts_K[:, None]
+
+
+def _shortest(strides: Sequence[tuple[int, int]]) -> int:
+    """Samples that give exactly one frame: the receptive field."""
+    needed = 1
+    for kernel, stride in reversed(strides):
+        needed = (needed - 1) * stride + kernel
+    return needed
