@@ -1,30 +1,30 @@
 """One training on its way: its steps, and its state, which another process can go on from bit for bit.
 
 A step asks nothing of a GPU that would make the CPU wait for it: losses and gradients are looked at every `WINDOW`
-steps, together. Where a step does not fit into a GPU's memory, its batch is halved until it does, and the gradients of
-the parts are added up: the global batch stays what the grid says.
+steps, together. With a machine (`engine.graphs`) a step is one launch. Where a step does not fit into a GPU's memory,
+its batch is halved until it does, and the gradients of the parts are added up: the global batch stays what the grid says.
 """
 
 import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import distributed, nn
 
+from engine.graphs import Machine
+from engine.update import Update
 from grids.errors import UserError
 from grids.grid import Train
 from tasks.base import AfterStep, Batch, Example, Task
+from tasks.encoder import Encoder, hand_over
 
 logger = logging.getLogger(__name__)
 WINDOW = 16  # steps between two looks at what is on the device
-FIRST_SCALE = (
-    1024.0  # of fp16 gradients. PyTorch's 65,536 overflows, so the first steps of a short training are skipped
-)
 Log = Callable[[int, Mapping[str, float | torch.Tensor]], None]
 
 
@@ -71,7 +71,18 @@ class Looked:
 
 
 class Fitting:
-    """Optimiser, learning rate, gradient scale and step of a training.
+    """The step of a training, and what it has come to.
+
+    Args:
+        task: gives the losses.
+        network: that learns.
+        train: the training settings.
+        steps: of the training.
+        device: of the network.
+        world: this worker.
+        autocast: the context of a forward pass.
+        collate: puts examples together, where a batch has to be halved.
+        machine: that the network's tensors belong to, if steps are recorded.
 
     Attributes:
         step: optimiser steps done.
@@ -88,20 +99,16 @@ class Fitting:
         world: World,
         autocast: Callable[[], AbstractContextManager[Any]],
         collate: Callable[[Sequence[Example]], Batch],
+        machine: Machine | None = None,
     ) -> None:
         self.step, self.micro, self._steps = 0, 0, steps
         self._train, self._world, self._autocast, self._collate = train, world, autocast, collate
         self._network, self._after = network, [part for part in network.modules() if isinstance(part, AfterStep)]
         self._losses = _losses(task, network, device, world)
-        self._parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        rate, decay = train.learning_rate, train.weight_decay
-        self._optimiser = torch.optim.AdamW(self._parameters, lr=rate, weight_decay=decay, fused=True)
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(
-            self._optimiser, lambda step: rate_factor(train, step, steps)
-        )
-        self._scaler = torch.amp.grad_scaler.GradScaler(
-            device.type, init_scale=FIRST_SCALE, enabled=train.precision == "fp16"
-        )
+        self._drawing = [part for part in network.modules() if isinstance(part, Encoder)]
+        self._machine = machine
+        learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        self._update = machine.update if machine else Update(learning, train, device, in_place=device.type == "cuda")
         self._overflows = torch.zeros((), dtype=torch.int64, device=device)
         self._unseen: list[Looked] = []
 
@@ -115,16 +122,15 @@ class Fitting:
             FloatingPointError: the loss of this step or one of the last `WINDOW` is not finite (names the step and
                 the clips), or the gradient.
         """
-        self._optimiser.zero_grad(set_to_none=True)
-        loss = self._backward(share)
-        self._scaler.unscale_(self._optimiser)
-        norm = nn.utils.clip_grad_norm_(self._parameters, self._train.gradient_clip or float("inf"))
-        self._scaler.step(self._optimiser)
-        self._scaler.update()
-        rate = float(self._schedule.get_last_lr()[0])
+        rate = self._train.learning_rate * rate_factor(self._train, self.step, self._steps)
+        self._update.set_rate(rate)
+        share = replace(share, batch=self._with_draws(share.batch))
+        if self._machine and not self.micro:
+            loss, norm = self._machine.run(self._network, share.batch, lambda batch: self._take(replace(share, batch=batch)))
+        else:
+            loss, norm = self._take(share)
         for part in self._after:
             part.after_step(self._network, rate)
-        self._schedule.step()
         self.step += 1
         self._unseen.append(Looked(self.step, share.examples, loss, norm))
         if len(self._unseen) == WINDOW or self.step == self._steps:
@@ -142,7 +148,7 @@ class Fitting:
             return
         losses, norms = (torch.stack(values) for values in zip(*((one.loss, one.norm) for one in unseen), strict=True))
         overflowed = ~norms.isfinite()
-        if self._scaler.is_enabled():  # the scaler skips such steps
+        if self._update.skips_overflows:
             self._overflows += overflowed.sum()
             overflowed = torch.zeros_like(overflowed)
         bad = (~losses.isfinite() | overflowed).nonzero()
@@ -159,19 +165,28 @@ class Fitting:
             distributed.all_gather_object(drawn, generators())
         return {
             "step": self.step, "micro": self.micro, "network": self._network.state_dict(),
-            "optimiser": self._optimiser.state_dict(), "schedule": self._schedule.state_dict(),
-            "scaler": self._scaler.state_dict(), "overflows": self._overflows, "generators": drawn,
+            "update": self._update.state(), "overflows": self._overflows, "generators": drawn,
         }  # fmt: skip
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Goes back to what `state` was made of."""
         self.step, self.micro = state["step"], state["micro"]
         self._network.load_state_dict(state["network"])
-        self._optimiser.load_state_dict(state["optimiser"])
-        self._schedule.load_state_dict(state["schedule"])
-        self._scaler.load_state_dict(state["scaler"])
+        self._update.load_state(state["update"])
         self._overflows.copy_(state["overflows"])
         set_generators(state["generators"][self._world.rank])
+
+    def _with_draws(self, batch: Batch) -> Batch:
+        """The batch with the masks of the step that comes among its labels, drawn here, in the order of the steps."""
+        counts, labels = batch.counts, dict(batch.labels)
+        for part in self._drawing:
+            labels |= part.draw(counts, batch.values.shape[1]) if counts else {}
+        return replace(batch, labels=labels).to(batch.values.device)
+
+    def _take(self, share: Share) -> tuple[torch.Tensor, torch.Tensor]:
+        """One step, as a GPU may record it: nothing here asks the device for a value."""
+        self._update.clear()
+        return self._backward(share), self._update.apply()
 
     def _backward(self, share: Share) -> torch.Tensor:
         """Adds the gradients of a share, in parts if need be; returns its part of the mean loss."""
@@ -183,7 +198,7 @@ class Fitting:
                 if held == 1 or self._world.size > 1 or _batch_norms(self._network):
                     raise
                 self.micro = -(-held // 2)
-            self._optimiser.zero_grad(set_to_none=True)
+            self._update.clear()
             torch.cuda.empty_cache()
             logger.warning("out of memory: %d of %d examples at once from here on", self.micro, share.total)
 
@@ -193,10 +208,10 @@ class Fitting:
         total: torch.Tensor | None = None
         for start in range(0, len(examples), size):
             whole = size >= len(examples)
-            batch = share.batch if whole else self._collate(examples[start : start + size])
+            batch = share.batch if whole else self._with_draws(self._collate(examples[start : start + size]))
             with self._autocast():
                 loss: torch.Tensor = self._losses(batch).sum() * share.counts / share.total
-            self._scaler.scale(loss * self._world.size).backward()  # DDP takes the mean over workers; the sum is wanted
+            self._update.backward(loss * self._world.size)  # DDP takes the mean over workers; the sum is wanted
             total = loss.detach() if total is None else total + loss.detach()
         assert total is not None, "a share has an example"
         return total
@@ -235,6 +250,7 @@ class _Losses(nn.Module):
         self.task, self.network = task, network
 
     def forward(self, batch: Batch) -> torch.Tensor:
+        hand_over(self.network, batch.labels)
         return self.task.loss(self.network, batch)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from tasks.base import Example
 from tasks.data.clips import Clip
@@ -51,3 +52,46 @@ def linear_head(names: Sequence[str], width: int, seed: int, *, bias: bool = Tru
         if bias:
             head.bias.zero_()
     return head
+
+
+class PaddedHead(torch.nn.Module):
+    """A linear layer with more rows than classes, so that layers of like size have one shape.
+
+    A row without a class has no weights and a bias that makes its probability 0: cross-entropy over all rows is that
+    over the classes', and the row's gradient is 0. In evaluation it gives the classes' rows alone.
+
+    Args:
+        head: a linear layer with a bias, whose outputs are logits of a softmax.
+    """
+
+    NEVER = -1e4  # of a logit; half precision holds it, and its exponential is 0 in each precision
+
+    def __init__(self, head: torch.nn.Linear) -> None:
+        super().__init__()
+        self.rows = head.out_features
+        shape = (row_rung(self.rows), head.in_features)
+        self.weight = torch.nn.Parameter(head.weight.new_zeros(shape), requires_grad=head.weight.requires_grad)
+        self.bias = torch.nn.Parameter(head.bias.new_full(shape[:1], self.NEVER), requires_grad=head.bias.requires_grad)
+        with torch.no_grad():
+            self.weight[: self.rows].copy_(head.weight)
+            self.bias[: self.rows].copy_(head.bias)
+
+    def forward(self, hidden_KH: torch.Tensor) -> torch.Tensor:
+        """(K, H) -> (K, R) logits of all rows in training, (K, C) of the classes else."""
+        rows = None if self.training else self.rows
+        return functional.linear(hidden_KH, self.weight[:rows], self.bias[:rows])
+
+    def plain(self) -> torch.nn.Linear:
+        """The linear layer that it is by now."""
+        head = torch.nn.Linear(self.weight.shape[1], self.rows, device=self.weight.device)
+        head.requires_grad_(self.weight.requires_grad)
+        with torch.no_grad():
+            head.weight.copy_(self.weight[: self.rows])
+            head.bias.copy_(self.bias[: self.rows])
+        return head
+
+
+def row_rung(rows: int) -> int:
+    """The smallest number of a ladder of rows that holds so many: multiples of 8, then at most a quarter more."""
+    step = max(8, 2 ** (max(rows, 1).bit_length() - 3))
+    return -(-rows // step) * step

@@ -1,0 +1,247 @@
+"""Training steps recorded as CUDA graphs: one launch in place of some 1,200, for every later trial of the process.
+
+A graph repeats the same kernels on the same addresses, so everything that a step reads or changes must stay where it
+is from trial to trial. A `Machine` is that: parameters and buffers of one kind of network, the optimiser's state, and
+the graphs, one a shape of batch. A trial's network is made as ever; then its values are copied into the machine's
+tensors, which take their place in it (`Graphs.lend`). What the graphs cannot hold (a network of another structure, a
+shape that comes once, a batch that does not fit into memory) runs step by step, on the same tensors.
+
+A shape is recorded when it comes for the second time: the first time has run step by step, and has made the libraries
+load their kernels. All graphs of a process share one memory pool: each is whole in itself, and none runs beside another.
+"""
+
+import logging
+import threading
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from engine.update import Update
+from grids.grid import Train
+from tasks.base import Batch, Task
+from tasks.encoder import Encoder
+from tasks.examples import PaddedHead
+
+logger = logging.getLogger(__name__)
+MOST_MACHINES = 3  # kinds of networks kept; a matrix has two, of one block's speakers and of two blocks'
+MOST_GRAPHS = 256  # of a machine: a shape beyond them runs step by step
+Step = Callable[[Batch], tuple[torch.Tensor, torch.Tensor]]  # -> loss and norm of the gradient, of shape ()
+
+
+class Recorder(Protocol):
+    """Records what a function does on a device."""
+
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Returns what does the same once more. `work` is called, but may have no effect yet."""
+
+
+class CudaRecorder:
+    """Records into CUDA graphs that share a memory pool."""
+
+    def __init__(self) -> None:
+        self._pool: Any = None
+
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        """See `Recorder`. Other threads may use the device meanwhile."""
+        self._pool = self._pool or torch.cuda.graph_pool_handle()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+            work()
+        replay: Callable[[], None] = graph.replay
+        return replay
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A recorded step.
+
+    Attributes:
+        batch: what it reads.
+        replay: takes it.
+        network: the one it was recorded on, whose tensors that are neither parameters nor buffers it may read.
+    """
+
+    batch: Batch
+    replay: Callable[[], None]
+    network: nn.Module
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a recording took: seconds, and bytes of the device."""
+
+    seconds: float
+    size: int
+
+
+class Machine:
+    """The tensors of one kind of network, its optimiser's, and the steps recorded on them.
+
+    Args:
+        network: the first of its kind; its tensors become the machine's.
+        train: the training settings.
+        device: of the tensors.
+        recorder: records steps.
+    """
+
+    def __init__(self, network: nn.Module, train: Train, device: torch.device, recorder: Recorder) -> None:
+        self._tensors = dict(_tensors(network))
+        learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        self.update = Update(learning, train, device, in_place=True)
+        self._values = torch.zeros(2, device=device)  # loss and norm of the last recorded step
+        self._recorder, self._device = recorder, device
+        self._recorded, self._seen = dict[Hashable, Recorded](), Counter[Hashable]()
+        self.costs: list[Cost] = []
+
+    @torch.no_grad()
+    def adopt(self, network: nn.Module) -> None:
+        """Takes over the values of a network of the kind, and puts the machine's tensors into it."""
+        place = dict[int, torch.Tensor]()
+        for name, tensor in _tensors(network):
+            own = self._tensors[name]
+            if own is not tensor:
+                own.copy_(tensor)
+            place[id(tensor)] = own
+        for module in network.modules():
+            for table in (module._parameters, module._buffers):
+                table.update({name: place[id(tensor)] for name, tensor in table.items() if tensor is not None})  # type: ignore[arg-type]
+        self.update.reset()
+
+    def run(self, network: nn.Module, batch: Batch, step: Step) -> tuple[torch.Tensor, torch.Tensor]:
+        """Takes a step on the adopted network, recorded if it can be. Returns loss and norm, on the device."""
+        key = _shapes(batch)
+        if key not in self._recorded:
+            self._seen[key] += 1
+            if self._seen[key] != 2 or len(self._recorded) >= MOST_GRAPHS or not self._record(key, network, batch, step):
+                return step(batch)
+        recorded = self._recorded[key]
+        for own, new in zip(_held(recorded.batch), _held(batch), strict=True):
+            own.copy_(new)
+        recorded.replay()
+        loss, norm = self._values.clone()
+        return loss, norm
+
+    def _record(self, key: Hashable, network: nn.Module, batch: Batch, step: Step) -> bool:
+        """Records a step for batches of that shape. Returns whether that went well."""
+        static = replace(
+            batch, values=batch.values.clone(), lengths=batch.lengths.clone(),
+            labels={name: label.clone() for name, label in batch.labels.items()},
+        )  # fmt: skip
+
+        def work() -> None:
+            loss, norm = step(static)
+            self._values.copy_(torch.stack([loss, norm]))
+            self.update.clear()  # the gradients lie in the shared pool
+
+        start, before = time.perf_counter(), _reserved(self._device)
+        try:
+            replay = self._recorder.record(work)
+        except torch.OutOfMemoryError:
+            self.update.clear()
+            torch.cuda.empty_cache()
+            logger.warning("no memory to record a step of %s: it runs unrecorded", tuple(batch.values.shape))
+            return False
+        self._recorded[key] = Recorded(static, replay, network)
+        self.costs.append(Cost(time.perf_counter() - start, _reserved(self._device) - before))
+        return True
+
+
+@dataclass
+class Graphs:
+    """The machines of a process on one device.
+
+    Attributes:
+        device: where they are.
+        recorder: records their steps.
+        quiet: held while a step is recorded, and by whoever gives the device work in another thread.
+    """
+
+    device: torch.device
+    recorder: Recorder
+    quiet: Any = field(default_factory=threading.RLock)
+    _machines: OrderedDict[Hashable, Machine] = field(default_factory=OrderedDict)
+
+    @contextmanager
+    def lend(self, task: Task, network: nn.Module, train: Train) -> Iterator[Machine]:
+        """A machine for a trial's network, which computes on the machine's tensors from then on.
+
+        Inside the block a head that the task lets be padded is one of a ladder of sizes.
+        """
+        padded = getattr(task, "padded_head", "")
+        if padded:
+            setattr(network, padded, PaddedHead(getattr(network, padded)))
+        key = _kind(task, network, train)
+        if key not in self._machines:
+            while len(self._machines) >= MOST_MACHINES:
+                self._machines.popitem(last=False)
+            self._machines[key] = Machine(network, train, self.device, self)
+        self._machines.move_to_end(key)
+        machine = self._machines[key]
+        machine.adopt(network)
+        yield machine
+        if padded:
+            setattr(network, padded, getattr(network, padded).plain())
+
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Records while nobody else gives the device work."""
+        with self.quiet:
+            return self.recorder.record(work)
+
+    @property
+    def costs(self) -> list[Cost]:
+        """Of every recording so far that is still held."""
+        return [cost for machine in self._machines.values() for cost in machine.costs]
+
+
+@cache
+def graphs_on(device: torch.device) -> Graphs:
+    """The machines of this process on a GPU."""
+    return Graphs(device, CudaRecorder())
+
+
+def unrecordable(task: Task, workers: int = 1) -> str:
+    """Why the steps of a task cannot be recorded; "" if they can."""
+    if not getattr(task, "recordable", False):
+        return "this task's steps are not recorded"
+    if workers > 1:
+        return "several workers train each model"
+    model = getattr(task, "model", None)
+    if model is not None and model.layerdrop > 0:
+        return "LayerDrop leaves out other layers in each step"
+    return ""
+
+
+def _tensors(network: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every parameter and buffer once."""
+    yield from network.named_parameters()
+    yield from network.named_buffers()
+
+
+def _held(batch: Batch) -> list[torch.Tensor]:
+    """What a step reads of a batch."""
+    return [batch.values, batch.lengths, *batch.labels.values()]
+
+
+def _shapes(batch: Batch) -> Hashable:
+    """What batches of one recorded step have in common."""
+    labels = tuple((name, label.shape, label.dtype) for name, label in batch.labels.items())
+    return batch.values.shape, batch.padded, labels
+
+
+def _kind(task: Task, network: nn.Module, train: Train) -> Hashable:
+    """What networks that share a machine have in common: everything that a recorded step holds but values."""
+    tensors = tuple((name, one.shape, one.dtype, one.requires_grad) for name, one in _tensors(network))
+    kernels = tuple(part.kernels for part in network.modules() if isinstance(part, Encoder))
+    return type(task), repr(task.options), repr(getattr(task, "model", None)), train, repr(network), tensors, kernels
+
+
+def _reserved(device: torch.device) -> int:
+    """Bytes of the device that PyTorch holds."""
+    return torch.cuda.memory_reserved(device) if device.type == "cuda" else 0
