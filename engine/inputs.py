@@ -2,9 +2,11 @@
 
 import hashlib
 import math
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -23,6 +25,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 INT16_SCALE = 32768.0
 AHEAD = 2  # batches put together before they are asked for
+FRAME, WINDOW = 320, 400  # samples between two frames of HuBERT's convolutions, 20 ms, and of the first one
 
 
 class Inputs(Protocol):
@@ -165,6 +168,35 @@ def collate(arrays: Sequence[np.ndarray]) -> Batch:
     for row, array in zip(values, arrays, strict=True):
         row[: len(array)] = array
     return Batch(torch.from_numpy(values), torch.tensor([len(array) for array in arrays]))
+
+
+def rung(samples: int, share: float) -> int:
+    """The length that a wave is padded to, so that lengths repeat: the next one of a ladder of lengths.
+
+    Every rung is a whole number of frames of HuBERT's convolutions. Rungs of less than 1 / `share` frames (0.4 s for
+    0.05) are one frame apart, so below that the padding may be more than `share`, but is less than a frame.
+
+    Args:
+        samples: length of a wave at 16 kHz, >= 0.
+        share: largest share of a wave that padding adds, in [0, 1); 0: no ladder.
+
+    Returns:
+        Samples, >= `samples`; the same where `share` is 0.
+    """
+    if not share:
+        return samples
+    ladder = _ladder(share, max(samples, WINDOW).bit_length())
+    return ladder[bisect_left(ladder, samples)]
+
+
+@lru_cache
+def _ladder(share: float, bits: int) -> tuple[int, ...]:
+    """The rungs in samples, shortest first, up to one that every number of so many bits fits under."""
+    frames, rungs = 1, [WINDOW]
+    while rungs[-1] < 2**bits:
+        frames = max(frames + 1, math.floor(frames * (1 + share)))
+        rungs.append(FRAME * (frames - 1) + WINDOW)
+    return tuple(rungs)
 
 
 def ahead(items: Iterable[T], make: Callable[[T], R]) -> Iterator[R]:

@@ -144,6 +144,8 @@ class Resources:
         checkpoint_seconds: a training longer than this leaves its state every so often, to go on from; 0: never.
         trials_per_tuner: trials handed to one Ray Tune run; a new one starts when they are through.
         frozen_gigabytes: disk that the kept outputs of one frozen part may take; what has no room is computed again.
+        length_ladder: largest share of padding that clips get on a GPU so that lengths repeat; 0: none; without effect
+            on a CPU.
     """
 
     workers_per_trial: int = 1
@@ -154,6 +156,7 @@ class Resources:
     checkpoint_seconds: float = 300.0
     trials_per_tuner: int = 1000
     frozen_gigabytes: float = 100.0
+    length_ladder: float = 0.05
 
     def __post_init__(self) -> None:
         for name in ("workers_per_trial", "cpus_per_trial", "trials_per_tuner"):
@@ -161,8 +164,15 @@ class Resources:
         require(self.max_retries >= 0, f"max_retries in [resources] is {self.max_retries}; allowed: >= 0")
         for name in ("evaluation_seconds", "checkpoint_seconds", "frozen_gigabytes"):
             require(getattr(self, name) >= 0, f"{name} in [resources] is {getattr(self, name)}; allowed: >= 0")
+        ladder = self.length_ladder
+        require(0 <= ladder <= 0.5, f"length_ladder in [resources] is {ladder}; allowed: 0 to 0.5")
         gpus = self.gpus_per_trial
         require(gpus >= 0 and (gpus <= 1 or gpus == int(gpus)), f"gpus_per_trial is {gpus}; allowed: 0 to 1, or whole")
+
+    @property
+    def padding_share(self) -> float:
+        """The length ladder's share where it has an effect; 0 on a CPU."""
+        return self.length_ladder if self.gpus_per_trial else 0.0
 
 
 @dataclass(frozen=True)

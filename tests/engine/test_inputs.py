@@ -1,4 +1,4 @@
-"""Frozen outputs: a clip that has none ends the trial with its name, and what is damaged is never used."""
+"""Inputs: a clip that has no frozen output ends the trial with its name, what is damaged is never used; lengths."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from engine.inputs import CheckedWaves, FrozenOutputs, Waves
+from engine.inputs import CheckedWaves, FrozenOutputs, Waves, rung
 from grids.errors import UserError
 from grids.grid import Data
 from tasks.base import Batch, Frozen
@@ -93,3 +95,19 @@ def test_samples_that_are_not_those_that_were_prepared_are_never_embedded(
     with pytest.raises(UserError, match=rf"samples of the clip no/{clips[3].name} are not those that were prepared"):
         inputs.prepare(clips)
     assert part.sizes == []
+
+
+@given(st.integers(0, 500_000), st.integers(0, 500_000), st.floats(0, 0.5))
+def test_a_rung_is_the_next_of_a_ladder_and_adds_little(samples: int, other: int, share: float) -> None:
+    found = rung(samples, share)
+    assert samples <= found == rung(found, share)
+    assert found <= rung(samples + other, share)
+    assert found - samples <= max(share * samples, 319 if samples > 400 else 400)
+
+
+def test_rungs_are_whole_frames_and_few() -> None:
+    assert [rung(samples, 0.05) for samples in (0, 400, 401, 721, 12_881)] == [400, 400, 720, 1040, 13_520]
+    rungs = {rung(samples, 0.05) for samples in range(48_000, 96_000)}
+    assert 10 <= len(rungs) <= 16
+    assert all(samples % 320 == 80 for samples in rungs)
+    assert len({rung(samples, 0.0) for samples in range(48_000, 48_100)}) == 100

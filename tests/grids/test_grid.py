@@ -71,6 +71,8 @@ def test_excluded_languages_are_left_out_and_kept_with_their_reason() -> None:
         ({"model": {"backbon": "tiny"}}, "did you mean 'backbone'"),
         ({"train": {"precision": "fp8"}}, "allowed: 'fp32', 'bf16', 'fp16'"),
         ({"resources": {"gpus_per_trial": 1.5}}, "gpus_per_trial is 1.5"),
+        ({"resources": {"length_ladder": 0.6}}, r"length_ladder in \[resources\] is 0.6; allowed: 0 to 0.5"),
+        ({"resources": {"length_ladder": -0.1}}, "length_ladder in .* is -0.1"),
         ({"mixtures": ["ca+0.01*es"]}, "no whole number"),
         ({"mixtures": ["ca+0.05*es"]}, "no multiple of clips_per_speaker"),
         ({"mode": "list"}, "needs mixtures"),
@@ -132,3 +134,8 @@ def test_every_shipped_grid_loads(path: Path) -> None:
 
 def test_grids_are_shipped() -> None:
     assert len(GRIDS) >= 5
+
+
+def test_a_ladder_of_lengths_is_for_gpus() -> None:
+    assert grid(resources={"length_ladder": 0.1}).resources.padding_share == 0
+    assert grid(resources={"length_ladder": 0.1, "gpus_per_trial": 0.25}).resources.padding_share == 0.1
