@@ -2,7 +2,7 @@
 
 A step asks nothing of a GPU that would make the CPU wait for it: losses and gradients are looked at every `WINDOW`
 steps, together. With a machine (`engine.graphs`) a step is one launch. Where a step does not fit into a GPU's memory,
-its batch is halved until it does, and the gradients of the parts are added up: the global batch stays what the grid says.
+its batch is halved until it does, and the gradients of the parts are added up: the global batch stays the grid's.
 """
 
 import logging
@@ -124,9 +124,11 @@ class Fitting:
         """
         rate = self._train.learning_rate * rate_factor(self._train, self.step, self._steps)
         self._update.set_rate(rate)
-        share = replace(share, batch=self._with_draws(share.batch))
+        if not self.micro:
+            share = replace(share, batch=self._with_draws(share.batch))
         if self._machine and not self.micro:
-            loss, norm = self._machine.run(self._network, share.batch, lambda batch: self._take(replace(share, batch=batch)))
+            step = lambda batch: self._take(replace(share, batch=batch))  # noqa: E731
+            loss, norm = self._machine.run(self._network, share.batch, step)
         else:
             loss, norm = self._take(share)
         for part in self._after:
@@ -178,10 +180,12 @@ class Fitting:
 
     def _with_draws(self, batch: Batch) -> Batch:
         """The batch with the masks of the step that comes among its labels, drawn here, in the order of the steps."""
-        counts, labels = batch.counts, dict(batch.labels)
+        masks = dict[str, torch.Tensor]()
         for part in self._drawing:
-            labels |= part.draw(counts, batch.values.shape[1]) if counts else {}
-        return replace(batch, labels=labels).to(batch.values.device)
+            masks |= part.draw(batch.counts, batch.values.shape[1])
+        if batch.values.is_cuda:  # nobody waits for a copy from pinned memory
+            masks = {name: mask.pin_memory() for name, mask in masks.items()}
+        return replace(batch, labels={**batch.labels, **masks}).to(batch.values.device) if masks else batch
 
     def _take(self, share: Share) -> tuple[torch.Tensor, torch.Tensor]:
         """One step, as a GPU may record it: nothing here asks the device for a value."""

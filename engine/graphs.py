@@ -7,7 +7,7 @@ tensors, which take their place in it (`Graphs.lend`). What the graphs cannot ho
 shape that comes once, a batch that does not fit into memory) runs step by step, on the same tensors.
 
 A shape is recorded when it comes for the second time: the first time has run step by step, and has made the libraries
-load their kernels. All graphs of a process share one memory pool: each is whole in itself, and none runs beside another.
+load their kernels. All graphs of a process share one memory pool: each is whole in itself, none runs beside another.
 """
 
 import logging
@@ -110,8 +110,9 @@ class Machine:
                 own.copy_(tensor)
             place[id(tensor)] = own
         for module in network.modules():
-            for table in (module._parameters, module._buffers):
-                table.update({name: place[id(tensor)] for name, tensor in table.items() if tensor is not None})  # type: ignore[arg-type]
+            tables: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+            for table in tables:
+                table.update({name: place[id(tensor)] for name, tensor in table.items() if tensor is not None})
         self.update.reset()
 
     def run(self, network: nn.Module, batch: Batch, step: Step) -> tuple[torch.Tensor, torch.Tensor]:
@@ -119,7 +120,11 @@ class Machine:
         key = _shapes(batch)
         if key not in self._recorded:
             self._seen[key] += 1
-            if self._seen[key] != 2 or len(self._recorded) >= MOST_GRAPHS or not self._record(key, network, batch, step):
+            if (
+                self._seen[key] != 2
+                or len(self._recorded) >= MOST_GRAPHS
+                or not self._record(key, network, batch, step)
+            ):
                 return step(batch)
         recorded = self._recorded[key]
         for own, new in zip(_held(recorded.batch), _held(batch), strict=True):

@@ -17,7 +17,7 @@ from grids.errors import UserError
 from grids.files import replacing
 from tasks.base import Batch, Example, Frozen
 from tasks.data.audio import samples_sha
-from tasks.data.clips import Clip
+from tasks.data.clips import SAMPLE_RATE_HZ, Clip
 from tasks.data.store import language_place, open_language
 from tasks.examples import keyed
 
@@ -25,6 +25,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 INT16_SCALE = 32768.0
 AHEAD = 2  # batches put together before they are asked for
+LONGEST = 480_000  # samples, 30 s: what Whisper hears at most; a rung, so that no clip is padded beyond it
 FRAME, WINDOW = 320, 400  # samples between two frames of HuBERT's convolutions, 20 ms, and of the first one
 
 
@@ -161,20 +162,29 @@ class FrozenOutputs:
         return self._folder / clip.sha[:2] / f"{clip.sha}.npy"
 
 
-def collate(arrays: Sequence[np.ndarray]) -> Batch:
-    """Pads arrays of (T,) or (T, D) with zeros along T to one batch (K, T) or (K, T, D)."""
+def collate(arrays: Sequence[np.ndarray], ladder: float = 0.0) -> Batch:
+    """Pads arrays of (T,) or (T, D) with zeros along T to one batch (K, T) or (K, T, D).
+
+    Args:
+        arrays: waves, or outputs of a frozen part.
+        ladder: largest share of padding that the longest wave gets; see `rung`.
+    """
     longest = max(len(array) for array in arrays)
+    if arrays[0].ndim == 1:
+        longest = rung(longest, ladder)
     values = np.zeros((len(arrays), longest, *arrays[0].shape[1:]), dtype=np.float32)
     for row, array in zip(values, arrays, strict=True):
         row[: len(array)] = array
-    return Batch(torch.from_numpy(values), torch.tensor([len(array) for array in arrays]))
+    counts = tuple(len(array) for array in arrays)
+    return Batch(torch.from_numpy(values), torch.tensor(counts), counts=counts)
 
 
 def rung(samples: int, share: float) -> int:
     """The length that a wave is padded to, so that lengths repeat: the next one of a ladder of lengths.
 
-    Every rung is a whole number of frames of HuBERT's convolutions. Rungs of less than 1 / `share` frames (0.4 s for
-    0.05) are one frame apart, so below that the padding may be more than `share`, but is less than a frame.
+    Every rung but that of 30 s is a whole number of frames of HuBERT's convolutions. Rungs of less than 1 / `share`
+    frames (0.4 s for 0.05) are one frame apart, so below that the padding may be more than `share`, but is less than a
+    frame.
 
     Args:
         samples: length of a wave at 16 kHz, >= 0.
@@ -196,7 +206,7 @@ def _ladder(share: float, bits: int) -> tuple[int, ...]:
     while rungs[-1] < 2**bits:
         frames = max(frames + 1, math.floor(frames * (1 + share)))
         rungs.append(FRAME * (frames - 1) + WINDOW)
-    return tuple(rungs)
+    return tuple(sorted({*rungs, LONGEST}))
 
 
 def ahead(items: Iterable[T], make: Callable[[T], R]) -> Iterator[R]:
@@ -214,14 +224,15 @@ def ahead(items: Iterable[T], make: Callable[[T], R]) -> Iterator[R]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def length_batches(items: Sequence[Sequence[Clip]], seconds: float) -> Iterator[list[int]]:
+def length_batches(items: Sequence[Sequence[Clip]], seconds: float, ladder: float = 0.0) -> Iterator[list[int]]:
     """Groups of indices of items of like length, longest first, each of at most `seconds` with its padding.
 
     Args:
         items: one clip or more each, which stay together; an item is as long as its longest clip.
         seconds: of a group. An item that is longer by itself is a group of its own.
+        ladder: the lengths that count are those of the ladder; see `rung`.
     """
-    longest = [max(clip.seconds for clip in item) for item in items]
+    longest = [max(rung(clip.length, ladder) / SAMPLE_RATE_HZ for clip in item) for item in items]
     group, rows = list[int](), 0
     for number in sorted(range(len(items)), key=lambda n: (-longest[n], n)):
         if group and longest[group[0]] * (rows + len(items[number])) > seconds:

@@ -7,8 +7,8 @@ together ahead of the step, in a thread of their own.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, count, islice, pairwise, takewhile
 from statistics import fmean
 from typing import Any, Literal
@@ -20,10 +20,13 @@ from torch import distributed, nn
 from engine.checkpoints import Checkpoints, PausedError
 from engine.fitting import Fitting, Log, Share, World, generators, set_generators
 from engine.inputs import Inputs, ahead, collate, epoch_batches, length_batches
+from engine.room import Room
 from engine.selection import Selection
+from engine.shortcuts import Shortcuts
 from grids.grid import Train
 from tasks.base import Batch, Example, Output, Task, Tests
 from tasks.data.clips import Clip
+from tasks.encoder import use_kernels
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 AGREE_EVERY = 10  # steps; so often do workers ask rank 0 whether a state is due
@@ -55,8 +58,9 @@ class Learner:
         train: the training settings.
         device: where the arithmetic happens.
         world: this worker.
-        evaluation_seconds: audio in a batch of evaluation, padding included.
+        room: the size of a batch of evaluation.
         log: called with each step and its loss, gradient norm and learning rate.
+        shortcuts: what makes it fast on its device.
     """
 
     task: Task
@@ -65,8 +69,12 @@ class Learner:
     train: Train
     device: torch.device
     world: World
-    evaluation_seconds: float
+    room: Room
     log: Log
+    shortcuts: Shortcuts = field(default_factory=Shortcuts)
+
+    def __post_init__(self) -> None:
+        use_kernels(self.network, self.shortcuts.kernels)
 
     def fit(
         self,
@@ -92,9 +100,27 @@ class Learner:
         if not steps:
             return Fitted(0)
         self.network.train()
-        fitting = Fitting(
-            self.task, self.network, self.train, steps, self.device, self.world, self._autocast, self._training_batch
-        )
+        with ExitStack() as stack:
+            graphs, machine = self.shortcuts.graphs, None
+            if graphs:
+                machine = stack.enter_context(graphs.lend(self.task, self.network, self.train))
+            fitting = Fitting(
+                self.task, self.network, self.train, steps, self.device, self.world, self._autocast,
+                self._training_batch, machine,
+            )  # fmt: skip
+            selected = self._take_steps(fitting, stages, lengths, seed, checkpoints, dev)
+        return Fitted(fitting.step, fitting.micro, selected)
+
+    def _take_steps(
+        self,
+        fitting: Fitting,
+        stages: Sequence[Sequence[Clip]],
+        lengths: Sequence[int],
+        seed: int,
+        checkpoints: Checkpoints | None,
+        dev: Mapping[str, Sequence[Clip]] | None,
+    ) -> int:
+        """All steps that are left. Returns the one whose network was kept, with validation; else 0."""
         selection = self._selection(stages, lengths, seed) if self.train.select_by else None
         if checkpoints and (state := checkpoints.load()):
             fitting.load_state(state)
@@ -109,12 +135,12 @@ class Learner:
                 value = values[f"dev_{self.train.select_by}"] = self._dev_score(dev, stages)
                 selection.offer(fitting.step, value, self.network)
             self.log(fitting.step, values)
-            if checkpoints and fitting.step < steps:
+            if checkpoints and fitting.step < sum(lengths):
                 self._leave_state(fitting, checkpoints, selection)
         if not selection:
-            return Fitted(fitting.step, fitting.micro)
+            return 0
         selection.put_back(self.network)
-        return Fitted(fitting.step, fitting.micro, selection.step)
+        return selection.step
 
     @torch.no_grad()
     def evaluate(self, tests: Mapping[str, Sequence[Clip]], training: Sequence[Clip] = ()) -> dict[str, Tests] | None:
@@ -134,6 +160,7 @@ class Learner:
             self.network.eval()
         cohort = self._gathered(training) if self.task.needs.cohort and training else None
         found = {language: self._gathered(clips) for language, clips in tests.items()}
+        self.room.give_back()
         if self.world.rank:
             return None
         return {language: replace(test, cohort=cohort) for language, test in found.items() if test}
@@ -166,7 +193,8 @@ class Learner:
 
     def _own_outputs(self, clips: Sequence[Clip]) -> dict[int, Output]:
         """Number of each clip that is this worker's -> its outputs."""
-        every = list(length_batches([(clip,) for clip in clips], self.evaluation_seconds))
+        self.room.measure(lambda seconds: self._score_some(clips, seconds))
+        every = list(length_batches([(clip,) for clip in clips], self.room.seconds, self.shortcuts.ladder))
         groups = every[self.world.rank :: self.world.size]
         outputs: dict[int, Output] = {}
         parts = [[clips[number] for number in group] for group in groups]
@@ -176,6 +204,12 @@ class Learner:
             outputs |= dict(zip(numbers, found, strict=True))
         return outputs
 
+    def _score_some(self, clips: Sequence[Clip], seconds: float) -> None:
+        """Computes the outputs of one batch, for nobody."""
+        for group in islice(length_batches([(clip,) for clip in clips], seconds, self.shortcuts.ladder), 1):
+            some = [clips[number] for number in group]
+            self._outputs(some, self._batch(some))
+
     def _outputs(self, clips: Sequence[Clip], batch: Batch) -> Sequence[Output]:
         """What the network makes of a batch; of halves of it where it does not fit into memory."""
         try:
@@ -184,7 +218,8 @@ class Learner:
         except torch.OutOfMemoryError:
             if len(clips) == 1:
                 raise
-        torch.cuda.empty_cache()
+        self.room.shrink()
+        self.room.give_back()
         middle = len(clips) // 2
         halves = (clips[:middle], clips[middle:])
         return [output for half in halves for output in self._outputs(half, self._batch(half))]
@@ -225,15 +260,23 @@ class Learner:
     def _training_batch(self, examples: Sequence[Example]) -> Batch:
         """Inputs and labels on the device."""
         batch = self._batch([clip for example in examples for clip in example.clips])
-        return Batch(batch.values, batch.lengths, self.task.labels(self.network, examples)).to(self.device)
+        labels = self.task.labels(self.network, examples)
+        with self._quiet():
+            return Batch(batch.values, batch.lengths, labels, counts=batch.counts).to(self.device)
 
     def _batch(self, clips: Sequence[Clip]) -> Batch:
         """Inputs on the device; from pinned memory, so that nobody waits for the copy."""
         assert self.inputs is not None, "a task with clips has inputs"
-        batch = replace(collate(self.inputs.arrays(clips)), languages=tuple(clip.language for clip in clips))
-        if self.device.type == "cuda":
-            batch = replace(batch, values=batch.values.pin_memory(), lengths=batch.lengths.pin_memory())
-        return batch.to(self.device)
+        batch = collate(self.inputs.arrays(clips), self.shortcuts.ladder)
+        batch = replace(batch, languages=tuple(clip.language for clip in clips))
+        with self._quiet():
+            if self.device.type == "cuda":
+                batch = replace(batch, values=batch.values.pin_memory(), lengths=batch.lengths.pin_memory())
+            return batch.to(self.device)
+
+    def _quiet(self) -> AbstractContextManager[Any]:
+        """While a step is recorded, no other thread gives the device work."""
+        return self.shortcuts.graphs.quiet if self.shortcuts.graphs else nullcontext()
 
     def _leave_state(self, fitting: Fitting, checkpoints: Checkpoints, selection: Selection | None) -> None:
         """Keeps the state when that is due, by the clock of rank 0.

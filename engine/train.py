@@ -26,11 +26,12 @@ from engine.job import Job
 from engine.keep import keep_checkpoint, keep_outputs, load_checkpoint
 from engine.learner import Fitted, Learner
 from engine.plan import Pending
+from engine.shortcuts import room, shortcuts
 from engine.store import Pass, Result
 from grids.errors import UserError
-from grids.grid import Resources
 from grids.mixture import Mixture, Trial
 from tasks.adapters import trained_share
+from tasks.backbones import loaded_on
 from tasks.base import Setup, Task
 from tasks.data.blocks import draw_block, held_out, switched
 from tasks.data.clips import Clip
@@ -106,7 +107,7 @@ def run_trial(
         data = trial_data(job, task, trial.mixture, trial.seed, pending.languages)
     with clock.phase("load"):
         learner = _learner(job, pending, data, device, log)
-    numerics = _numerics(job, world)
+    numerics = _numerics(job, world, learner)
     with clock.phase("train"):
         try:
             states = _checkpoints(job, trial, numerics, asked_to_stop)
@@ -126,10 +127,10 @@ def run_trial(
         languages=tuple(sorted({score.language for score in scored.scores})),
         seconds=clock.seconds,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        numerics={**numerics, **_found(fitted)},
+        numerics={**numerics, **_found(fitted, learner)},
         code_version=job.code_version,
         started=started.isoformat(timespec="seconds"),
-        peak_bytes=torch.cuda.max_memory_reserved(device) if device.type == "cuda" else 0,
+        peak_bytes=max(learner.room.peak, torch.cuda.max_memory_reserved(device)) if device.type == "cuda" else 0,
         trained_share=round(trained_share(learner.network), 6),
     )
     identity = job.identity
@@ -141,7 +142,7 @@ def run_trial(
 def _device(job: Job) -> torch.device:
     """Where the trial computes; this process is made ready for it."""
     resources = job.grid.resources
-    device = torch.device("cuda" if resources.gpus_per_trial else "cpu")
+    device = torch.device("cuda", torch.cuda.current_device()) if resources.gpus_per_trial else torch.device("cpu")
     torch.set_num_threads(resources.cpus_per_trial)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -153,7 +154,8 @@ def _learner(job: Job, pending: Pending, data: TrialData, device: torch.device, 
     """The trial's network, as it starts or as it was kept, with what it is fed."""
     trial, task, world = pending.trial, job.task, World.current()
     _seed_everything(trial.seed, world)
-    network: Any = task.network(Setup(trial.mixture, data.training, trial.seed, data.scored))
+    with loaded_on(device):
+        network: Any = task.network(Setup(trial.mixture, data.training, trial.seed, data.scored))
     if pending.how == "checkpoint":
         load_checkpoint(network, _checkpoint(job, trial))
     network = network.to(device) if isinstance(network, nn.Module) else network
@@ -161,7 +163,9 @@ def _learner(job: Job, pending: Pending, data: TrialData, device: torch.device, 
     if isinstance(inputs, FrozenOutputs):
         _prepare(inputs, data, world)
     _seed_everything(trial.seed, world)  # again: what was drawn so far may depend on the mixture
-    return Learner(task, network, inputs, job.train, device, world, _evaluation_seconds(job.grid.resources), log)
+    resources = job.grid.resources
+    fast = shortcuts(resources, task, device)
+    return Learner(task, network, inputs, job.train, device, world, room(resources, task, device), log, fast)
 
 
 def _checkpoint(job: Job, trial: Trial) -> Path:
@@ -229,9 +233,9 @@ def _inputs(job: Job, task: Task, network: Any, device: torch.device) -> Inputs 
         return None
     if (frozen := task.frozen(network)) is None:
         return Waves(job.corpus)
-    seconds = _evaluation_seconds(job.grid.resources)
-    room = job.grid.resources.frozen_gigabytes * 1e9
-    return FrozenOutputs(frozen, CheckedWaves(job.corpus), job.cache / "frozen", device, seconds, room)
+    seconds = room(job.grid.resources, task, device).seconds
+    disk = job.grid.resources.frozen_gigabytes * 1e9
+    return FrozenOutputs(frozen, CheckedWaves(job.corpus), job.cache / "frozen", device, seconds, disk)
 
 
 def _prepare(inputs: FrozenOutputs, data: TrialData, world: World) -> None:
@@ -242,11 +246,6 @@ def _prepare(inputs: FrozenOutputs, data: TrialData, world: World) -> None:
         distributed.barrier()
 
 
-def _evaluation_seconds(resources: Resources) -> float:
-    """Seconds of audio in a batch of evaluation."""
-    return resources.evaluation_seconds or (600.0 if resources.gpus_per_trial else 60.0)
-
-
 def _seed_everything(seed: int, world: World) -> None:
     """Seeds the global generators, which dropout and masking in backbones use. Orders and heads have their own."""
     number = keyed("trial", seed, world.rank)
@@ -255,19 +254,19 @@ def _seed_everything(seed: int, world: World) -> None:
     torch.manual_seed(number % 2**63)
 
 
-def _found(fitted: Fitted) -> dict[str, int]:
-    """What was found out in training: the batch that fits into memory, the step that validation kept."""
-    found = {"micro_batch": fitted.micro, "selected_step": fitted.selected}
+def _found(fitted: Fitted, learner: Learner) -> dict[str, float]:
+    """What was found out: the batches that fit into memory, the step that validation kept."""
+    found = {"micro_batch": fitted.micro, "selected_step": fitted.selected, "evaluation_seconds": learner.room.seconds}
     return {name: value for name, value in found.items() if value}
 
 
-def _numerics(job: Job, world: World) -> dict[str, Any]:
+def _numerics(job: Job, world: World, learner: Learner) -> dict[str, Any]:
     """What the last bits of a result depend on."""
     return {
         "threads": job.grid.resources.cpus_per_trial,
         "workers": world.size,
         "precision": job.train.precision,
         "torch": str(torch.__version__),
-        "evaluation_seconds": _evaluation_seconds(job.grid.resources),
         "deterministic": not job.grid.resources.gpus_per_trial,
+        **learner.shortcuts.numerics,
     }

@@ -22,6 +22,7 @@ SYNTHETIC = "synthetic"  # the corpus that `tasks.data.synthetic` makes
 NO_BACKBONE = "none"  # in [model], for a task whose network starts from nothing
 MOST_RUNS = 2_000  # W&B runs of a grid, unless it asks for more
 Keep = Literal["predictions", "embeddings", "checkpoints"]
+Shortcut = Literal["product", "attention", "norm", "graphs", "memory"]
 
 
 @dataclass(frozen=True)
@@ -139,11 +140,13 @@ class Resources:
         cpus_per_trial: cores, and threads, of each worker.
         gpus_per_trial: GPUs of each worker; a fraction lets several trials share one.
         max_retries: times that a failed trial is tried again.
-        evaluation_seconds: audio in a batch of evaluation, padding included; a matter of memory. 0: 60 on a CPU, 600
-            on a GPU; a batch that does not fit is halved.
+        evaluation_seconds: audio in a batch of evaluation, padding included; a matter of memory. 0: 60 on a CPU, on a
+            GPU what fits into the trial's share of its memory, at most 600; a batch that does not fit is halved.
         checkpoint_seconds: a training longer than this leaves its state every so often, to go on from; 0: never.
         trials_per_tuner: trials handed to one Ray Tune run; a new one starts when they are through.
         frozen_gigabytes: disk that the kept outputs of one frozen part may take; what has no room is computed again.
+        without: parts of what makes a GPU fast (`engine.shortcuts`) that are left out, for a comparison; without effect
+            on a CPU.
         length_ladder: largest share of padding that clips get on a GPU so that lengths repeat; 0: none; without effect
             on a CPU.
     """
@@ -156,6 +159,7 @@ class Resources:
     checkpoint_seconds: float = 300.0
     trials_per_tuner: int = 1000
     frozen_gigabytes: float = 100.0
+    without: tuple[Shortcut, ...] = ()
     length_ladder: float = 0.05
 
     def __post_init__(self) -> None:

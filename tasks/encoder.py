@@ -1,4 +1,4 @@
-"""A raw-waveform encoder (HuBERT, mHuBERT, wav2vec 2.0, XLS-R, WavLM) whose output for a clip depends on that clip alone.
+"""A raw-waveform encoder (HuBERT, mHuBERT, wav2vec 2.0, XLS-R, WavLM) whose output for a clip is that clip's alone.
 
 The layers are those of transformers, called one after the other: masks come from the clips' lengths, and nothing asks
 the device for a value, which would make the host wait and forbid CUDA graphs. Two things of the plain classes change
@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -89,7 +89,7 @@ class Encoder(nn.Module):
         waves_KT = normalised(values_KT, _within(lengths_K, values_KT.shape[1]))
         features_KFC = self._convolved(waves_KT, lengths_K).transpose(1, 2)
         mask_KF = _within(frame_counts(lengths_K, self.strides), features_KFC.shape[1])
-        if mask_KF.device.type == "cpu":  # to look costs nothing there
+        if mask_KF.device.type == "cpu" and not self.kernels.attention:  # to look costs nothing there
             padded = not bool(mask_KF.all())
         projected = self.model.feature_projection(features_KFC)
         hidden_KFH = projected[0] if isinstance(projected, tuple) else projected
@@ -122,7 +122,7 @@ class Encoder(nn.Module):
             masks["time_mask"] = torch.from_numpy(
                 _compute_mask_indices(
                     (len(counts), int(own)), config.mask_time_prob, config.mask_time_length,
-                    attention_mask=_within(frames_K, int(own)).long(), min_masks=config.mask_time_min_masks,
+                    attention_mask=cast(Any, _within(frames_K, int(own)).long()), min_masks=config.mask_time_min_masks,
                 )
             )  # fmt: skip
         if config.mask_feature_prob > 0:

@@ -28,6 +28,7 @@ class Gender:
 
     Options: ClassVar = GenderOptions
     train: ClassVar = Train(learning_rate=1e-5, weight_decay=0.0, epochs=1, batch_size=1)
+    recordable: ClassVar = True
     metrics: ClassVar = (Metric("macro_f1", primary=True), Metric("accuracy"))
     needs: ClassVar = Needs(classes="gender", test_gender=True)
 

@@ -51,6 +51,8 @@ class Language:
     Described: ClassVar = Classes
     HEAD: ClassVar = HEAD
     train: ClassVar = Train(learning_rate=1e-5, weight_decay=0.0, epochs=1, batch_size=8)
+    recordable: ClassVar = True
+    padded_head: ClassVar = "head"
     metrics: ClassVar = (Metric("recall", primary=True), Metric("log_loss", higher_is_better=False))
     needs: ClassVar = Needs(languages=2)
 

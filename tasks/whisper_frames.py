@@ -26,6 +26,9 @@ HALVED = 2  # features a frame: the stride of the second convolution
 class WhisperEncoder(Encoder):
     """The encoder of a folder of Whisper's type."""
 
+    window: torch.Tensor
+    filters: torch.Tensor
+
     def __init__(self, model: nn.Module, extractor: WhisperFeatureExtractor) -> None:
         nn.Module.__init__(self)
         self.model, self.extractor, self.kernels = model, extractor, Kernels()

@@ -65,6 +65,8 @@ class SpeakerIdentification(SpeakerSystem):
 
     Options: ClassVar = IdentificationOptions
     train: ClassVar = Train(learning_rate=1e-5, weight_decay=0.0, epochs=1, batch_size=1)
+    recordable: ClassVar = True
+    padded_head: ClassVar = "head"
     options: IdentificationOptions
 
     def weights_sha(self) -> str:

@@ -64,6 +64,8 @@ def plain_trial(grid_path: str, number: int) -> dict[str, float]:
 
     from engine.fitting import World
     from engine.learner import Learner
+    from engine.room import Room
+from engine.room import Room
     from engine.train import trial_data
     from tasks.base import Setup
 
@@ -75,7 +77,7 @@ def plain_trial(grid_path: str, number: int) -> dict[str, float]:
     data = trial_data(job, task, trial.mixture, trial.seed, pending.languages)
     network = task.network(Setup(trial.mixture, data.training, trial.seed))
     waves = DecodedClips(Path(grid.corpus))
-    learner = Learner(task, network, waves, job.train, device, World(), 60.0, lambda step, values: None)
+    learner = Learner(task, network, waves, job.train, device, World(), Room(60.0), lambda step, values: None)
     learner.fit(data.stages, trial.seed)
     tests = learner.evaluate(data.tests)
     assert tests is not None

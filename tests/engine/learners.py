@@ -8,6 +8,7 @@ import torch
 from engine.checkpoints import Checkpoints
 from engine.fitting import World
 from engine.learner import Learner
+from engine.room import Room
 from grids.grid import Model, Train
 from grids.mixture import Mixture
 from tasks.base import Setup, Task
@@ -27,7 +28,7 @@ def gender_learner(train: Train, log: Any = lambda step, values: None, backbone:
 def learner_of(task: Task, clips: tuple[Clip, ...], train: Train, log: Any = lambda step, values: None) -> Learner:
     """A task with a new network for these clips."""
     network = task.network(Setup(Mixture.of({"no": len(clips)}), clips, 1))
-    return Learner(task, network, MadeWaves(), train, torch.device("cpu"), World.current(), 4.0, log)
+    return Learner(task, network, MadeWaves(), train, torch.device("cpu"), World.current(), Room(4.0), log)
 
 
 class StopsAt(Checkpoints):

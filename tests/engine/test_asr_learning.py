@@ -13,6 +13,7 @@ from engine.inputs import Waves
 from engine.job import make_job
 from engine.learner import Learner
 from engine.plan import Pending
+from engine.room import Room
 from engine.train import run_trial
 from grids.grid import parse
 from grids.mixture import Mixture
@@ -62,7 +63,14 @@ def test_half_of_the_characters_of_unseen_speakers_are_right(
     torch.manual_seed(0)
     network = job.task.network(Setup(Mixture.of({"ca": len(train)}), train, 0))
     learner = Learner(
-        job.task, network, Waves(job.corpus), job.train, torch.device("cpu"), World(), 60.0, lambda step, values: None
+        job.task,
+        network,
+        Waves(job.corpus),
+        job.train,
+        torch.device("cpu"),
+        World(),
+        Room(60.0),
+        lambda step, values: None,
     )
     learner.fit([train], 0)
     tests = learner.evaluate({"ca": test})

@@ -12,6 +12,7 @@ import torch
 from engine.fitting import World
 from engine.inputs import FrozenOutputs, Inputs
 from engine.learner import Learner
+from engine.room import Room
 from grids.grid import Model, Train
 from grids.mixture import Mixture
 from tasks import TASKS, task_class
@@ -89,7 +90,7 @@ def learner(name: str, clips: tuple[Clip, ...], seed: int = 1, batch_seconds: fl
     if (frozen := task.frozen(network)) is not None:
         inputs = FrozenOutputs(frozen, inputs, Path(tempfile.mkdtemp()), CPU, 10.0)
     train = FAST.get(name, task.train)
-    return Learner(task, network, inputs, train, CPU, World(), batch_seconds, lambda step, values: None)
+    return Learner(task, network, inputs, train, CPU, World(), Room(batch_seconds), lambda step, values: None)
 
 
 def outputs_of(tests: dict[str, Tests] | None) -> list[Output]:

@@ -13,9 +13,9 @@ from torch import nn
 from torch.nn import functional
 
 from grids.grid import Model, Train
-from tasks.encoder import masked_mean
 from tasks.base import Batch, Example, Frozen, Metric, Output, Scored, Setup, Tests
 from tasks.data.clips import Clip, Needs
+from tasks.encoder import masked_mean
 from tasks.examples import head_rows, keyed, linear_head, shuffled
 
 WINDOW, HOP, WIDTH = 400, 160, 16

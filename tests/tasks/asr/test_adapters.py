@@ -10,6 +10,7 @@ from transformers import HubertConfig, HubertForCTC, HubertModel, Wav2Vec2ForCTC
 from engine.fitting import World
 from engine.keep import keep_checkpoint
 from engine.learner import Learner
+from engine.room import Room
 from grids.errors import UserError
 from grids.grid import Model, Train
 from grids.mixture import Mixture
@@ -17,9 +18,9 @@ from tasks.adapters import restrict, trained_share
 from tasks.asr.ctc import BackboneOptions, Ctc
 from tasks.asr.system import CtcSystem, Recogniser
 from tasks.backbones import fingerprint
-from tasks.encoder import Encoder
 from tasks.base import Setup
 from tasks.checkpoint import read
+from tasks.encoder import Encoder
 from tests.tasks.asr.test_system import batch
 from tests.tasks.test_backbones import FAMILIES, SMALL, saved
 from tests.tasks.waves import MadeWaves, make_clips
@@ -61,7 +62,7 @@ def fit(own: Ctc, network: Recogniser, steps: int) -> list[float]:
     """Losses of a training on the same four clips over and over."""
     losses: list[float] = []
     train = Train(learning_rate=2e-2, epochs=steps, batch_size=4, warmup=0.1)
-    Learner(own, network, MadeWaves(), train, torch.device("cpu"), World(), 4.0,
+    Learner(own, network, MadeWaves(), train, torch.device("cpu"), World(), Room(4.0),
             lambda step, values: losses.append(float(values["loss"]))).fit([CLIPS[:4]], 1)  # fmt: skip
     return losses
 

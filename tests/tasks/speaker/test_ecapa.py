@@ -14,6 +14,7 @@ from engine.fitting import World
 from engine.inputs import collate
 from engine.keep import keep_checkpoint
 from engine.learner import Learner
+from engine.room import Room
 from grids.errors import UserError
 from grids.grid import Model, Train
 from grids.mixture import Mixture
@@ -128,7 +129,9 @@ def test_a_clip_alone_in_a_training_batch_is_trained_on() -> None:
     task = Ecapa(SMALL, Model(backbone="none"))
     network = task.network(setup(1))
     train = Train(learning_rate=1e-3, batch_size=7)
-    learner = Learner(task, network, MadeWaves(), train, torch.device("cpu"), World(), 4.0, lambda step, values: None)
+    learner = Learner(
+        task, network, MadeWaves(), train, torch.device("cpu"), World(), Room(4.0), lambda step, values: None
+    )
     assert learner.fit([CLIPS], 1).steps == 2
 
 
@@ -137,7 +140,7 @@ def test_every_option_of_augmentation_trains() -> None:
     options = replace(SMALL, augmentation=replace(SMALL.augmentation, **table))
     task = Ecapa(options, Model(backbone="none"))
     train = Train(learning_rate=1e-3, batch_size=4)
-    learner = Learner(task, task.network(setup(1)), MadeWaves(), train, torch.device("cpu"), World(), 4.0,
+    learner = Learner(task, task.network(setup(1)), MadeWaves(), train, torch.device("cpu"), World(), Room(4.0),
                       lambda step, values: None)  # fmt: skip
     assert learner.fit([CLIPS], 1).steps == 2
 

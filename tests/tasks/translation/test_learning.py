@@ -9,6 +9,7 @@ import torch
 from engine.fitting import World
 from engine.inputs import FrozenOutputs, Waves
 from engine.learner import Learner
+from engine.room import Room
 from grids.grid import Data, Model, Train
 from grids.mixture import Mixture
 from tasks.base import Setup
@@ -31,7 +32,7 @@ def bleu_after(training: Sequence[Clip], tests: Sequence[Clip], corpus: Path, fo
     assert frozen is not None
     inputs = FrozenOutputs(frozen, Waves(corpus), folder, CPU, 60.0)
     train = Train(learning_rate=3e-3, epochs=epochs, batch_size=16, warmup=0.1, schedule="linear")
-    learner = Learner(task, network, inputs, train, CPU, World(), 60.0, lambda step, values: None)
+    learner = Learner(task, network, inputs, train, CPU, World(), Room(60.0), lambda step, values: None)
     learner.fit([training], 0)
     found = learner.evaluate({"ca": tests})
     assert found is not None

@@ -19,6 +19,7 @@ from engine.fitting import World
 from engine.inputs import FrozenOutputs
 from engine.keep import keep_checkpoint
 from engine.learner import Learner
+from engine.room import Room
 from grids.errors import UserError
 from grids.grid import Model, Train
 from grids.mixture import Mixture
@@ -45,7 +46,7 @@ def learner(task: Translation, folder: Path, train: Train = FAST, room: float = 
     network = task.network(Setup(Mixture(), CLIPS, 0))
     frozen = task.frozen(network)
     inputs = MadeWaves() if frozen is None else FrozenOutputs(frozen, MadeWaves(), folder, CPU, 10.0, room)
-    return Learner(task, network, inputs, train, CPU, World(), 10.0, lambda step, values: None)
+    return Learner(task, network, inputs, train, CPU, World(), Room(10.0), lambda step, values: None)
 
 
 @pytest.fixture

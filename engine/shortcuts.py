@@ -1,0 +1,75 @@
+"""What makes a trial fast on a GPU and changes no more than the last bits of its numbers; on a CPU there is none of it.
+
+Each part is on unless `without` in [resources] names it, for a comparison:
+
+| part | what it is |
+|---|---|
+| "product" | the positional convolution of an encoder as a matrix product (`tasks.encoder.grouped_product`) |
+| "attention" | one attention kernel, whatever the shapes are |
+| "norm" | a masked norm that holds one copy of its input in scoring, not four |
+| "graphs" | training steps recorded as CUDA graphs (`engine.graphs`) |
+| "memory" | batches of evaluation by the trial's share of the memory, which it keeps to (`engine.room`) |
+
+and `length_ladder = 0` switches off that clips are padded to a ladder of lengths.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from engine.graphs import Graphs, graphs_on, unrecordable
+from engine.room import MOST_SECONDS, Room, shared_room
+from grids.grid import Resources
+from tasks.base import Kernels, Task
+
+CPU_SECONDS = 60.0  # of audio in a batch of evaluation
+
+
+@dataclass(frozen=True)
+class Shortcuts:
+    """What a training makes use of.
+
+    Attributes:
+        kernels: how networks do their arithmetic.
+        ladder: largest share of padding that makes lengths repeat; see `engine.inputs.rung`.
+        graphs: records steps; None: they run one by one.
+    """
+
+    kernels: Kernels = field(default_factory=Kernels)
+    ladder: float = 0.0
+    graphs: Graphs | None = None
+
+    @property
+    def numerics(self) -> dict[str, Any]:
+        """What a result says of them."""
+        parts = [name for name, is_on in vars(self.kernels).items() if is_on]
+        if self.graphs:
+            parts.append("graphs")
+        found = {"shortcuts": sorted(parts), "length_ladder": self.ladder}
+        return {name: value for name, value in found.items() if value}
+
+
+def shortcuts(resources: Resources, task: Task, device: torch.device) -> Shortcuts:
+    """The shortcuts of a trial.
+
+    Args:
+        resources: say what is left out.
+        task: what is trained and scored.
+        device: where.
+    """
+    if device.type != "cuda":
+        return Shortcuts()
+    kernels = Kernels(**{name: name not in resources.without for name in vars(Kernels())})
+    recorded = "graphs" not in resources.without and not unrecordable(task, resources.workers_per_trial)
+    return Shortcuts(kernels, resources.padding_share, graphs_on(device) if recorded else None)
+
+
+def room(resources: Resources, task: Task, device: torch.device) -> Room:
+    """The size of a trial's batches of evaluation. Workers deal them out, so theirs are fixed."""
+    if device.type != "cuda":
+        return Room(resources.evaluation_seconds or CPU_SECONDS)
+    if "memory" in resources.without or resources.workers_per_trial > 1:
+        return Room(resources.evaluation_seconds or MOST_SECONDS)
+    kind = f"{type(task).__qualname__} {task.options} {getattr(task, 'model', '')}"
+    return shared_room(device, min(resources.gpus_per_trial, 1.0), kind, resources.evaluation_seconds)
