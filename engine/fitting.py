@@ -8,7 +8,6 @@ the parts are added up: the global batch stays what the grid says.
 import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from torch import distributed, nn
 
+from engine.precision import autocast
 from grids.errors import UserError
 from grids.grid import Train
 from tasks.base import AfterStep, Batch, Example, Task
@@ -86,11 +86,10 @@ class Fitting:
         steps: int,
         device: torch.device,
         world: World,
-        autocast: Callable[[], AbstractContextManager[Any]],
         collate: Callable[[Sequence[Example]], Batch],
     ) -> None:
         self.step, self.micro, self._steps = 0, 0, steps
-        self._train, self._world, self._autocast, self._collate = train, world, autocast, collate
+        self._train, self._device, self._world, self._collate = train, device, world, collate
         self._network, self._after = network, [part for part in network.modules() if isinstance(part, AfterStep)]
         self._losses = _losses(task, network, device, world)
         self._parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
@@ -194,7 +193,7 @@ class Fitting:
         for start in range(0, len(examples), size):
             whole = size >= len(examples)
             batch = share.batch if whole else self._collate(examples[start : start + size])
-            with self._autocast():
+            with autocast(self._train.precision, self._device):
                 loss: torch.Tensor = self._losses(batch).sum() * share.counts / share.total
             self._scaler.scale(loss * self._world.size).backward()  # DDP takes the mean over workers; the sum is wanted
             total = loss.detach() if total is None else total + loss.detach()
