@@ -127,6 +127,7 @@ PRECISIONS: list[tuple[str, str, Seen, Seen]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("precision", "evaluation", "trained", "scored"), PRECISIONS)
 def test_each_phase_has_its_precision_and_leaves_the_process_as_it_was(
     corpus: Path,
