@@ -8,7 +8,6 @@ its batch is halved until it does, and the gradients of the parts are added up: 
 import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +16,7 @@ import torch
 from torch import distributed, nn
 
 from engine.graphs import Machine
+from engine.precision import autocast
 from engine.update import Update
 from grids.errors import UserError
 from grids.grid import Train
@@ -80,7 +80,6 @@ class Fitting:
         steps: of the training.
         device: of the network.
         world: this worker.
-        autocast: the context of a forward pass.
         collate: puts examples together, where a batch has to be halved.
         machine: that the network's tensors belong to, if steps are recorded.
 
@@ -97,12 +96,11 @@ class Fitting:
         steps: int,
         device: torch.device,
         world: World,
-        autocast: Callable[[], AbstractContextManager[Any]],
         collate: Callable[[Sequence[Example]], Batch],
         machine: Machine | None = None,
     ) -> None:
         self.step, self.micro, self._steps = 0, 0, steps
-        self._train, self._world, self._autocast, self._collate = train, world, autocast, collate
+        self._train, self._device, self._world, self._collate = train, device, world, collate
         self._network, self._after = network, [part for part in network.modules() if isinstance(part, AfterStep)]
         self._losses = _losses(task, network, device, world)
         self._drawing = [part for part in network.modules() if isinstance(part, Encoder)]
@@ -213,7 +211,7 @@ class Fitting:
         for start in range(0, len(examples), size):
             whole = size >= len(examples)
             batch = share.batch if whole else self._with_draws(self._collate(examples[start : start + size]))
-            with self._autocast():
+            with autocast(self._train.precision, self._device):
                 loss: torch.Tensor = self._losses(batch).sum() * share.counts / share.total
             self._update.backward(loss * self._world.size)  # DDP takes the mean over workers; the sum is wanted
             total = loss.detach() if total is None else total + loss.detach()

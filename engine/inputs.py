@@ -76,6 +76,9 @@ class FrozenOutputs:
     A killed run loses at most the batch in flight; two runs at once write equal files. A clip without an output ends
     the trial with its name. What the folder has no room for is computed again each time it is asked for; several
     processes that fill it at once may go beyond its limit by what each of them adds.
+
+    What a trial keeps is computed without autocast and TF32, whatever the trial's precision, so that it serves all
+    trials. What is computed again while a network trains in TF32 is too.
     """
 
     def __init__(
@@ -88,7 +91,11 @@ class FrozenOutputs:
             self._room -= sum(path.stat().st_size for path in self._folder.rglob("*.npy"))
 
     def prepare(self, clips: Sequence[Clip]) -> int:
-        """Computes what is missing and has room, in batches of like length. Returns how many clips were computed."""
+        """Computes what is missing and has room, in batches of like length, and keeps nothing from then on.
+
+        Returns:
+            How many clips were computed.
+        """
         missing = list({clip.sha: clip for clip in clips if not self._path(clip).exists()}.values())
         done = 0
         for numbers in length_batches([(clip,) for clip in missing], self._seconds):
@@ -96,6 +103,7 @@ class FrozenOutputs:
                 break
             self._keep([missing[number] for number in numbers])
             done += len(numbers)
+        self._room = 0.0  # later on a training's TF32 may be in what is computed
         return done
 
     def _keep(self, clips: Sequence[Clip]) -> list[np.ndarray]:

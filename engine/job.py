@@ -2,14 +2,15 @@
 
 `Identity` is what may change a trial's numbers. A results folder holds trials of one identity only: another one is
 refused, with what differs. Languages, seeds, a curve's sizes, evaluated languages, resources and tracking are not part
-of it, so a finished grid can grow. `samples` is: it says what a score is in the matrix (of a curve it is 0).
+of it, so a finished grid can grow. `samples` is: it says what a score is in the matrix (of a curve it is 0). A key that
+came later (`grids.schema.LATER`) is part of it only where it is not at its default: what was there goes on.
 """
 
 import json
 import os
 import subprocess
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import MISSING, Field, asdict, dataclass, fields, is_dataclass, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,7 +22,7 @@ from engine.store import FOLDER_NAME, Identity, Store
 from grids.errors import UserError, unknown
 from grids.files import expanded, write_atomically, writing_to
 from grids.grid import NO_BACKBONE, Grid, Train, load
-from grids.schema import PLACE
+from grids.schema import LATER, PLACE
 from tasks import make_task
 from tasks.base import Task
 from tasks.data.cache import cache_folder
@@ -85,11 +86,8 @@ def make_job(grid: Grid, results: Path, progress: "Progress | None" = None) -> J
         raise unknown("metric", train.select_by, names)
     config = {
         "task": grid.task,
-        "options": identifying(task.options),
         "weights_sha": weights_sha,
-        "model": {name: value for name, value in asdict(grid.model).items() if name != "backbone"},
-        "train": asdict(train),
-        "data": asdict(grid.data),
+        **{name: identifying(table) for name, table in _tables(grid, task, train).items()},
         **{key: getattr(grid, key) for key in ("samples", "clips_per_speaker", "blocks", "max_test_clips")},
     }
     corpus, shas = None, dict[str, str]()
@@ -112,10 +110,39 @@ def make_job(grid: Grid, results: Path, progress: "Progress | None" = None) -> J
     )
 
 
-def identifying(options: Any) -> dict[str, Any]:
-    """The options, without those that say where a file lies: its hash is among them."""
-    values = {field.name: getattr(options, field.name) for field in fields(options) if field.metadata != PLACE}
+def _tables(grid: Grid, task: Task, train: Train) -> dict[str, Any]:
+    """The tables of settings that are part of the identity, resolved."""
+    return {"options": task.options, "model": grid.model, "train": train, "data": grid.data}
+
+
+def identifying(table: Any) -> dict[str, Any]:
+    """The settings of a table, without those that say where a file lies (its hash is among them).
+
+    Keys that came later are left out at their default.
+    """
+    values = {
+        field.name: getattr(table, field.name)
+        for field in fields(table)
+        if field.metadata != PLACE and not (field.metadata == LATER and getattr(table, field.name) == _default(field))
+    }
     return {name: identifying(value) if is_dataclass(value) else value for name, value in values.items()}
+
+
+def _later(table: Any) -> dict[str, Any]:
+    """The keys of a table of settings that came later, at their defaults; those of tables inside it too."""
+    found = dict[str, Any]()
+    for field in fields(table):
+        value = _default(field) if field.metadata == LATER else getattr(table, field.name)
+        if is_dataclass(value):
+            found[field.name] = identifying(value) if field.metadata == LATER else _later(value)
+        elif field.metadata == LATER:
+            found[field.name] = value
+    return found
+
+
+def _default(field: Field[Any]) -> Any:
+    """What a setting is where nobody sets it."""
+    return field.default if field.default_factory is MISSING else field.default_factory()
 
 
 def _backbone(grid: Grid) -> str:
@@ -184,7 +211,8 @@ def joined(job: Job) -> tuple[Grid, Identity]:
     old = store.identity()
     if old is None:
         return job.grid, job.identity
-    _refuse_other(store.folder, old, job.identity)
+    later = {name: _later(table) for name, table in _tables(job.grid, job.task, job.train).items()}
+    _refuse_other(store.folder, old, job.identity, _flat(json.loads(json.dumps(later))))
     return _grown(load(store.grid_path), job.grid), Identity(job.identity.config, {**old.data, **job.identity.data})
 
 
@@ -203,12 +231,15 @@ def code_version() -> str:
     return f"{number}+{described}"
 
 
-def _refuse_other(folder: Path, old: Identity, new: Identity) -> None:
-    """Raises a `UserError` that lists what differs between two identities."""
-    before, now = _flat(old.config), _flat(new.config)
+def _refuse_other(folder: Path, old: Identity, new: Identity, later: Mapping[str, Any]) -> None:
+    """Raises a `UserError` that lists what differs between two identities; `later` has what need not be in them."""
+    before, now = ({**later, **_flat(one.config)} for one in (old, new))
     differing = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
     if differing:
-        changes = "; ".join(f"{key} is {before.get(key)!r} there and {now.get(key)!r} in the grid" for key in differing)
+        one, other = (
+            {key: repr(side[key]) if key in side else "not set" for key in differing} for side in (before, now)
+        )
+        changes = "; ".join(f"{key} is {one[key]} there and {other[key]} in the grid" for key in differing)
         raise UserError(f"{folder} holds results of another configuration: {changes}; use another --results folder")
     changed = [code for code in sorted(new.data) if old.data.get(code, new.data[code]) != new.data[code]]
     if changed:

@@ -20,6 +20,7 @@ from torch import distributed, nn
 from engine.checkpoints import Checkpoints, PausedError
 from engine.fitting import Fitting, Log, Share, World, generators, set_generators
 from engine.inputs import Inputs, ahead, collate, epoch_batches, length_batches
+from engine.precision import autocast, tf32
 from engine.room import Room
 from engine.selection import Selection
 from engine.shortcuts import Shortcuts
@@ -28,7 +29,6 @@ from tasks.base import Batch, Example, Output, Task, Tests
 from tasks.data.clips import Clip
 from tasks.encoder import use_kernels
 
-AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 AGREE_EVERY = 10  # steps; so often do workers ask rank 0 whether a state is due
 
 
@@ -105,9 +105,8 @@ class Learner:
             if graphs:
                 machine = stack.enter_context(graphs.lend(self.task, self.network, self.train))
             fitting = Fitting(
-                self.task, self.network, self.train, steps, self.device, self.world, self._autocast,
-                self._training_batch, machine,
-            )  # fmt: skip
+                self.task, self.network, self.train, steps, self.device, self.world, self._training_batch, machine
+            )
             selected = self._take_steps(fitting, stages, lengths, seed, checkpoints, dev)
         return Fitted(fitting.step, fitting.micro, selected)
 
@@ -180,11 +179,12 @@ class Learner:
     def _dev_score(self, dev: Mapping[str, Sequence[Clip]], stages: Sequence[Sequence[Clip]]) -> float:
         """The mean over languages of `Train.select_by`, on every rank; the training draws as if nobody had looked."""
         drawn = generators()
-        tests = self.evaluate(dev, [clip for stage in stages for clip in stage])
         value: list[float] = [0.0]
-        if tests is not None:
-            scores = self.task.score(self.network, tests).scores
-            value = [fmean(s.value for s in scores if s.metric == self.train.select_by and not s.condition)]
+        with tf32(self.train.scored_in):
+            tests = self.evaluate(dev, [clip for stage in stages for clip in stage])
+            if tests is not None:
+                scores = self.task.score(self.network, tests).scores
+                value = [fmean(s.value for s in scores if s.metric == self.train.select_by and not s.condition)]
         if self.world.size > 1:
             distributed.broadcast_object_list(value)
         self.network.train()
@@ -213,7 +213,7 @@ class Learner:
     def _outputs(self, clips: Sequence[Clip], batch: Batch) -> Sequence[Output]:
         """What the network makes of a batch; of halves of it where it does not fit into memory."""
         try:
-            with self._autocast():
+            with autocast(self.train.scored_in, self.device):
                 return self.task.outputs(self.network, batch)
         except torch.OutOfMemoryError:
             if len(clips) == 1:
@@ -299,10 +299,6 @@ class Learner:
             checkpoints.save(state)
         if due[0] == "pause":
             raise PausedError
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        dtype = AUTOCAST.get(self.train.precision)
-        return torch.autocast(self.device.type, dtype) if dtype else nullcontext()
 
 
 def _require_finite(outputs: Sequence[Output], clips: Sequence[Clip]) -> None:

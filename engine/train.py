@@ -26,6 +26,7 @@ from engine.job import Job
 from engine.keep import keep_checkpoint, keep_outputs, load_checkpoint
 from engine.learner import Fitted, Learner
 from engine.plan import Pending
+from engine.precision import tf32
 from engine.shortcuts import room, shortcuts
 from engine.store import Pass, Result
 from grids.errors import UserError
@@ -105,16 +106,16 @@ def run_trial(
     device = _device(job)
     with clock.phase("data"):
         data = trial_data(job, task, trial.mixture, trial.seed, pending.languages)
-    with clock.phase("load"):
+    with clock.phase("load"), tf32("fp32"):  # the outputs of a frozen part are kept for other trials
         learner = _learner(job, pending, data, device, log)
     numerics = _numerics(job, world, learner)
-    with clock.phase("train"):
+    with clock.phase("train"), tf32(job.train.precision):
         try:
             states = _checkpoints(job, trial, numerics, asked_to_stop)
             fitted = Fitted(0) if trained else learner.fit(data.stages, trial.seed, states, data.dev)
         except PausedError:
             return None
-    with clock.phase("evaluate"):
+    with clock.phase("evaluate"), tf32(job.train.scored_in):
         tests = learner.evaluate(data.tests, data.training)
         if tests is None:
             return None
@@ -262,11 +263,14 @@ def _found(fitted: Fitted, learner: Learner) -> dict[str, float]:
 
 def _numerics(job: Job, world: World, learner: Learner) -> dict[str, Any]:
     """What the last bits of a result depend on."""
+    train, on_gpu = job.train, job.grid.resources.gpus_per_trial > 0
     return {
         "threads": job.grid.resources.cpus_per_trial,
         "workers": world.size,
-        "precision": job.train.precision,
+        "precision": train.precision,
+        **({"evaluation_precision": train.scored_in} if train.scored_in != train.precision else {}),
+        **({"tf32": "tf32" in (train.precision, train.scored_in)} if on_gpu else {}),
         "torch": str(torch.__version__),
-        "deterministic": not job.grid.resources.gpus_per_trial,
+        "deterministic": not on_gpu,
         **learner.shortcuts.numerics,
     }

@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 
 from grids.errors import UserError, require
 from grids.mixture import Mixture, Trial
-from grids.schema import check_table, from_table, read_toml
+from grids.schema import LATER, PLACE, check_table, from_table, read_toml
 from grids.seeds import Seeds
 
 SYNTHETIC = "synthetic"  # the corpus that `tasks.data.synthetic` makes
@@ -23,6 +23,7 @@ NO_BACKBONE = "none"  # in [model], for a task whose network starts from nothing
 MOST_RUNS = 2_000  # W&B runs of a grid, unless it asks for more
 Keep = Literal["predictions", "embeddings", "checkpoints"]
 Shortcut = Literal["product", "attention", "norm", "graphs", "memory"]
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Model:
         layerdrop: probability that a transformer layer is skipped in training.
     """
 
-    backbone: str = "utter-project/mHuBERT-147"
+    backbone: str = field(default="utter-project/mHuBERT-147", metadata=PLACE)
     freeze_feature_encoder: bool = False
     spec_augment: bool = False
     layerdrop: float = 0.0
@@ -60,7 +61,10 @@ class Train:
         batch_seconds: audio of an optimiser step, padding included, over all workers: an epoch's samples are put
             together by length, in batches of at most so much (a longer sample is alone), and the batches are shuffled.
             A step then has as many samples as fit. 0: batches of `batch_size` in the order of the epoch.
-        precision: "fp32", "bf16" or "fp16" (autocast, with gradient scaling for fp16).
+        precision: "fp32" (no TF32, on a GPU either), "tf32" (a GPU rounds the factors of products and convolutions to
+            TF32; on a CPU the same as "fp32"), "bf16" or "fp16" (autocast, with gradient scaling for fp16; what it
+            leaves in 32 bits is not rounded to TF32). The kept outputs of a frozen part have the task's own precision.
+        evaluation_precision: what networks are scored in, on test and on dev sets; "": as `precision`.
         gradient_clip: largest norm of the gradient; 0 switches clipping off.
         warmup: share of the steps in which the learning rate rises linearly from 0.
         schedule: after the warm-up the learning rate stays "constant", or falls "linear"-ly to 0.
@@ -76,7 +80,8 @@ class Train:
     steps: int = 0
     batch_size: int = 1
     batch_seconds: float = 0.0
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Precision = "fp32"
+    evaluation_precision: Literal["", Precision] = field(default="", metadata=LATER)
     gradient_clip: float = 1.0
     warmup: float = 0.0
     schedule: Literal["constant", "linear"] = "constant"
@@ -94,6 +99,11 @@ class Train:
         require(0 <= self.warmup < 1, f"warmup in [train] is {self.warmup}; allowed: 0 <= warmup < 1")
         steps_fit = self.steps >= 1 if self.budget == "steps" else self.steps == 0
         require(steps_fit, f"steps in [train] is {self.steps}: it needs budget = 'steps' and a value >= 1")
+
+    @property
+    def scored_in(self) -> Precision:
+        """The precision that networks are scored in."""
+        return self.evaluation_precision or self.precision
 
 
 @dataclass(frozen=True)

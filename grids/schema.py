@@ -17,6 +17,7 @@ from grids.errors import UserError, nearest
 
 T = TypeVar("T")
 PLACE = {"place": True}  # metadata of a field that says where a file lies whose hash another field has
+LATER = {"later": True}  # of a field that came when there were results: at its default it is no part of their identity
 WHOLE = range(-(2**63), 2**63)  # integers that TOML, Parquet and torch can hold
 
 

@@ -162,7 +162,8 @@ class Translation:
             return list(self.whisper.encode(network, batch.values).half().cpu().numpy())
 
         device = next(network.parameters()).device.type
-        return Frozen(f"whisper encoder 1|{fingerprint(self.model.backbone)}|{device}", compute)
+        place = device if device == "cpu" else f"{device} without TF32"  # what lies under the bare name may have it
+        return Frozen(f"whisper encoder 1|{fingerprint(self.model.backbone)}|{place}", compute)
 
     def examples(self, network: WhisperModel, clips: Sequence[Clip], seed: int, epoch: int) -> Sequence[Example]:
         """Every clip once, into `to`; and a share of them, drawn for each epoch, into the language to be rehearsed."""

@@ -25,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from engine.fitting import World
 from engine.learner import Learner
+from engine.precision import tf32
 from grids.grid import Model, Train
 from grids.mixture import Mixture
 from tasks import task_class
@@ -122,10 +123,11 @@ def trials(number: int, work: Work, blocks: int, ready: Any, folder: str) -> Non
         marks = [time.perf_counter()]
         one = learner(task, work, clips, waves, 1000 * number + trial, device)
         _synchronised(marks, device)
-        one.fit([clips], seed=trial)
-        _synchronised(marks, device)
-        one.evaluate({"xx": tests})
-        _synchronised(marks, device)
+        with tf32(work.precision):
+            one.fit([clips], seed=trial)
+            _synchronised(marks, device)
+            one.evaluate({"xx": tests})
+            _synchronised(marks, device)
         for name, (first, last) in zip(measured.seconds, pairwise(marks), strict=True):
             measured.seconds[name] += last - first
         measured.audio["train"] += sum(clip.seconds for clip in clips)
@@ -211,7 +213,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="the built-in encoder and few clips")
     parser.add_argument("--at-once", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--trials", type=int, default=3, help="trainings of each process that count")
-    parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="bf16")
+    parser.add_argument("--precision", choices=("fp32", "tf32", "bf16", "fp16"), default="bf16")
     parser.add_argument("--compiled", action="store_true", help="the encoder's layers through torch.compile")
     parser.add_argument("--peak-tflops", type=float, help="of this device, where it is not known")
     options = parser.parse_args()

@@ -65,7 +65,6 @@ def plain_trial(grid_path: str, number: int) -> dict[str, float]:
     from engine.fitting import World
     from engine.learner import Learner
     from engine.room import Room
-from engine.room import Room
     from engine.train import trial_data
     from tasks.base import Setup
 

@@ -136,7 +136,7 @@ def test_batch_norm_over_workers_without_gpus_is_refused() -> None:
     one = gender_learner(Train())
     network = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
     with pytest.raises(UserError, match="batch norm"):
-        Fitting(one.task, network, Train(), 1, torch.device("cpu"), World(0, 2), one._autocast, one._training_batch)
+        Fitting(one.task, network, Train(), 1, torch.device("cpu"), World(0, 2), one._training_batch)
 
 
 def test_items_are_made_ahead_in_order_and_errors_arrive() -> None:

@@ -56,6 +56,16 @@ def test_a_batch_that_does_not_fit_is_halved(tmp_path: Path) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(outputs(part, tmp_path).arrays(CLIPS), whole, strict=True))
 
 
+def test_what_comes_after_the_preparation_is_not_kept(tmp_path: Path) -> None:
+    """It may be computed in another precision: a training's TF32 is the whole process's."""
+    part = Part()
+    inputs = outputs(part, tmp_path)
+    inputs.prepare(CLIPS[:5])
+    late = inputs.arrays(CLIPS)
+    assert kept(tmp_path) == 5
+    assert all(np.array_equal(a, b) for a, b in zip(late, outputs(part, tmp_path / "b").arrays(CLIPS), strict=True))
+
+
 def test_a_clip_that_fails_is_named(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=rf"no frozen output of the clip no/{CLIPS[5].name}: no speech in it"):
         outputs(Part(bad=CLIPS[5]), tmp_path).prepare(CLIPS)

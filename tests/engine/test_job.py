@@ -1,16 +1,19 @@
 """What may change between two runs on one results folder, and what is refused."""
 
-from dataclasses import replace
+import json
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine.job import make_job, settle
+from engine.job import Job, identifying, make_job, settle
 from engine.plan import make_plan
+from engine.store import Identity, Store
 from engine.train import run_trial
 from grids.errors import UserError
 from grids.grid import load
+from grids.schema import LATER, PLACE
 from tests.engine.jobs import toy_grid, toy_job
 
 
@@ -165,3 +168,88 @@ def test_a_checkpoint_without_a_result_is_not_trusted(tmp_path: Path) -> None:
     path.parent.mkdir(parents=True)
     path.write_bytes(b"left by a run that was killed before it stored its result")
     assert make_plan(job).pending[0].how == "train"
+
+
+# What the toy's identity.json held before any key came later, and the hash of it.
+FIRST: dict[str, Any] = {
+    "task": "toy",
+    "options": {"noise": 0.01, "seconds": 0.0, "fail": []},
+    "weights_sha": "",
+    "model": {"freeze_feature_encoder": False, "spec_augment": False, "layerdrop": 0.0},
+    "train": {
+        "learning_rate": 1e-05, "weight_decay": 0.0, "epochs": 1, "budget": "epochs", "steps": 0, "batch_size": 1,
+        "batch_seconds": 0.0, "precision": "fp32", "gradient_clip": 1.0, "warmup": 0.0, "schedule": "constant",
+        "select_by": "", "select_clips": 1000,
+    },
+    "data": {
+        "max_train_clips": 20000, "min_seconds": 0.5, "max_seconds": 30.0, "max_broken_share": 0.2,
+        "min_vote_margin": 0, "min_snr_db": 0.0,
+    },
+    "samples": 8, "clips_per_speaker": 4, "blocks": "per_seed", "max_test_clips": 0,
+}  # fmt: skip
+FIRST_SHA = "029a289c4b8a75fd"
+
+
+def age(job: Job, config: Any) -> None:
+    """Makes the job's folder one that was filled when no key had come later."""
+    text = job.store.grid_path.read_text()
+    assert 'evaluation_precision = ""\n' in text
+    job.store.grid_path.write_text(text.replace('evaluation_precision = ""\n', ""))
+    job.store.identity_path.write_text(json.dumps({"config": config, "data": dict(job.identity.data)}))
+
+
+def test_a_folder_from_before_a_key_came_is_continued_under_the_same_hash(tmp_path: Path) -> None:
+    assert run_all(tmp_path) == 15
+    age(toy_job(tmp_path), FIRST)
+    next((tmp_path / "trials").iterdir()).unlink()
+    assert run_all(tmp_path, seeds=4) == 1 + 5
+    store = Store(tmp_path)
+    kept = store.identity()
+    assert kept == Identity(FIRST, {})
+    assert kept.config_sha == FIRST_SHA
+    assert {result.config_sha for result in store.results()} == {FIRST_SHA}
+    assert load(store.grid_path).train["evaluation_precision"] == ""
+
+
+@pytest.mark.parametrize("first", ["", "fp32"])
+def test_a_later_key_that_differs_is_refused_with_its_default_named(tmp_path: Path, first: str) -> None:
+    values: list[dict[str, Any]] = [{"train": {"evaluation_precision": value}} for value in ("", "fp32")]
+    before, now = values if first == "" else values[::-1]
+    job = settle(toy_job(tmp_path, **before))
+    if first == "":
+        age(job, FIRST)
+    there, here = ("''", "'fp32'") if first == "" else ("'fp32'", "''")
+    with pytest.raises(UserError, match=f"ration: train.evaluation_precision is {there} there and {here} in the grid;"):
+        settle(toy_job(tmp_path, **now))
+
+
+def test_a_key_that_one_side_does_not_know_is_said_to_be_not_set(tmp_path: Path) -> None:
+    job = settle(toy_job(tmp_path))
+    age(job, {**FIRST, "options": {"seconds": 0.0, "fail": [], "quiet": True}})
+    changes = "options.noise is not set there and 0.01 in the grid; options.quiet is True there and not set in the grid"
+    with pytest.raises(UserError, match=f"ration: {changes};"):
+        settle(job)
+
+
+@dataclass(frozen=True)
+class Inside:
+    """A table in a table."""
+
+    old: int = 1
+    late: tuple[str, ...] = field(default=("a",), metadata=LATER)
+
+
+@dataclass(frozen=True)
+class Outside:
+    """A table of settings with all kinds of keys."""
+
+    old: int = 1
+    place: str = field(default="", metadata=PLACE)
+    late: dict[str, int] = field(default_factory=dict, metadata=LATER)
+    inside: Inside = Inside()
+
+
+def test_a_later_key_identifies_only_where_it_is_not_at_its_default() -> None:
+    assert identifying(Outside(place="/here")) == {"old": 1, "inside": {"old": 1}}
+    assert identifying(Outside(late={"a": 1})) == {"old": 1, "late": {"a": 1}, "inside": {"old": 1}}
+    assert identifying(Outside(inside=Inside(late=("b",))))["inside"] == {"old": 1, "late": ("b",)}

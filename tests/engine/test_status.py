@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from engine.job import settle
 from engine.plan import make_plan
@@ -15,13 +16,21 @@ MINUTE = 60 * 10**9
 
 
 def finish(
-    results: Path, count: int, version: str = "1", threads: int = 1, minutes: float = 0, device: str = "cpu"
+    results: Path,
+    count: int,
+    version: str = "1",
+    threads: int = 1,
+    minutes: float = 0,
+    device: str = "cpu",
+    **numerics: Any,
 ) -> None:
     """Finishes the next trials of a toy grid, one a minute."""
     job = settle(toy_job(results))
     for number, item in enumerate(make_plan(job).pending[:count]):
         scores = tuple(Score(code, "score", 0.5, 7, primary=True, higher_is_better=True) for code in item.languages)
-        ran = Pass(item.languages, {"train": 3.0, "load": 1.0}, device, {"threads": threads}, version, "2026-01-01")
+        ran = Pass(
+            item.languages, {"train": 3.0, "load": 1.0}, device, {"threads": threads, **numerics}, version, "2026-01-01"
+        )
         job.store.write(Result(item.trial, scores, (ran,), 8, 1, "c", "d", {}))
         stamp = int((minutes + number) * MINUTE) + 10**18
         os.utime(results / "trials" / f"{item.trial.slug}.json", ns=(stamp, stamp))
@@ -61,6 +70,12 @@ def test_results_of_more_than_one_kind_are_warned_of(tmp_path: Path) -> None:
     assert "differ in threads: 1 (3), 4 (2)" in warnings
     assert "differ in device: cpu (3), H200 (2)" in warnings
     assert "precision" not in warnings
+
+
+def test_results_of_a_gpu_from_before_tf32_was_noted_are_warned_of(tmp_path: Path) -> None:
+    finish(tmp_path, 3)
+    finish(tmp_path, 2, tf32=False)
+    assert "differ in tf32: unknown (3), False (2)" in status(tmp_path)[1]
 
 
 def test_failures_are_grouped_by_cause_with_one_example(tmp_path: Path) -> None:

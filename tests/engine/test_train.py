@@ -23,6 +23,7 @@ from tasks.checkpoint import read
 from tasks.data.store import open_language
 from tasks.gender import Gender
 from tasks.lid import Language
+from tests.engine.test_job import FIRST, age
 from tests.tasks.data.hostile import plain_release
 from tests.tasks.test_backbones import SMALL
 
@@ -202,6 +203,24 @@ def test_what_the_corpus_cannot_give_is_said_before_anything_runs(
 ) -> None:
     with pytest.raises(UserError, match=message):
         make(corpus, tmp_path, **changes)
+
+
+def test_a_folder_of_gender_from_before_a_key_came_is_continued(corpus: Path, tmp_path: Path) -> None:
+    job = make(corpus, tmp_path)
+    item = make_plan(job).pending[0]
+    finish(job, item)
+    age(job, {
+        **FIRST, "task": "gender", "options": {}, "weights_sha": job.task.weights_sha(), "samples": 4,
+        "train": {**FIRST["train"], "learning_rate": 0.001, "batch_size": 4},
+    })  # fmt: skip
+    old = job.store.identity()
+    assert old is not None
+    grown = make(corpus, tmp_path, seeds=3)
+    assert grown.identity == old
+    assert grown.identity.config_sha == old.config_sha
+    assert item.trial not in [pending.trial for pending in make_plan(grown).pending]
+    with pytest.raises(UserError, match=r"train.evaluation_precision is '' there and 'fp32' in the grid"):
+        make(corpus, tmp_path, train={"learning_rate": 1e-3, "batch_size": 4, "evaluation_precision": "fp32"})
 
 
 def test_data_that_changed_under_a_run_is_refused(corpus: Path, tmp_path: Path) -> None:

@@ -111,6 +111,26 @@ MUTATIONS = (
         "a training goes on from another's weights", ("tests/engine/test_fitting.py",),
     ),
     Mutation(
+        "scored in the training's precision", "engine/learner.py",
+        "with autocast(self.train.scored_in, self.device):", "with autocast(self.train.precision, self.device):",
+        "evaluation_precision does nothing", ("tests/engine/test_precision.py",),
+    ),
+    Mutation(
+        "dev sets scored with the training's TF32", "engine/learner.py",
+        "with tf32(self.train.scored_in):", "with tf32(self.train.precision):",
+        "an epoch is chosen in another precision than it is scored in", ("tests/engine/test_precision.py",),
+    ),
+    Mutation(
+        "TF32 not put back", "engine/precision.py",
+        "        products.allow_tf32, convolutions.allow_tf32 = before", "        pass",
+        "a trial's precision depends on the trial before", ("tests/engine/test_precision.py",),
+    ),
+    Mutation(
+        "later keys in the identity", "engine/job.py",
+        "field.metadata == LATER and getattr(table, field.name) == _default(field)", "False",
+        "a new key of the grid file refuses every results folder", ("tests/engine/test_job.py",),
+    ),
+    Mutation(
         "configuration not compared", "engine/job.py",
         "    if differing:", "    if False:",
         "one folder, two experiments", ("tests/engine/test_job.py",),

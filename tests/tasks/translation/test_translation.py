@@ -161,6 +161,16 @@ def test_beyond_its_room_the_encoder_runs_again_and_scores_stay(tmp_path: Path, 
     assert texts[0] == texts[1] == texts[2]
 
 
+def test_outputs_that_a_gpu_kept_with_tf32_are_not_taken_for_exact_ones() -> None:
+    task = make()
+    network = task.network(Setup(Mixture(), CLIPS, 0))
+    on_cpu, elsewhere = task.frozen(network), task.frozen(network.to("meta"))
+    assert on_cpu is not None
+    assert elsewhere is not None
+    assert on_cpu.key.endswith("|cpu"), "what a CPU kept is exact, and stays"
+    assert elsewhere.key.endswith("|meta without TF32")
+
+
 def test_a_kept_output_takes_what_the_plan_says(tmp_path: Path) -> None:
     one = learner(make(), tmp_path)
     assert one.inputs is not None
