@@ -25,6 +25,7 @@ from engine.inputs import CheckedWaves, FrozenOutputs, Inputs, Waves
 from engine.job import Job
 from engine.keep import keep_checkpoint, keep_outputs, load_checkpoint
 from engine.learner import Fitted, Learner
+from engine.mps import in_use
 from engine.plan import Pending
 from engine.store import Pass, Result
 from grids.errors import UserError
@@ -270,4 +271,5 @@ def _numerics(job: Job, world: World) -> dict[str, Any]:
         "torch": str(torch.__version__),
         "evaluation_seconds": _evaluation_seconds(job.grid.resources),
         "deterministic": not job.grid.resources.gpus_per_trial,
+        **({"sharing": "mps" if in_use() else "processes"} if job.grid.resources.gpus_per_trial else {}),
     }
