@@ -79,7 +79,7 @@ def request_for(path: str, results: Path | None, time: str, nodes: int, shards: 
     folder = results if results is not None else grid.results
     name = f"cltm-{grid.name}"
     absolute = Path(path).resolve(), folder.resolve(), Path.cwd()
-    return Request(name, *absolute, sys.executable, time, nodes, shards, after)
+    return Request(name, *absolute, sys.executable, time, nodes, shards, after, grid.resources.sharing)
 
 
 def _jobs_folder(results: Path) -> Path:

@@ -51,7 +51,8 @@ for node in "${nodes[@]}"; do
   kind='worker'
   [ "$node" != "$SLURMD_NODENAME" ] || kind='head'
   "${step[@]}" --nodes=1 --ntasks=1 --nodelist="$node" --output="$slurm/$job-$node.log" \
-    "${python[@]}" -m cluster.node start "$kind" --interface="$interface" --temp="$temp" --stage="$stage" &
+    "${python[@]}" -m cluster.node start "$kind" --interface="$interface" --temp="$temp" --stage="$stage" \
+    --sharing="$sharing" &
   steps+=("$!")
 done
 "${python[@]}" -m cluster.node wait "${#nodes[@]}" || { say "Ray did not start; see $slurm/$job-*.log" && exit 1; }

@@ -9,7 +9,6 @@ When `start` ends, nothing of its Ray is left: no process, and no file.
 """
 
 import argparse
-import ctypes
 import fcntl
 import logging
 import os
@@ -24,9 +23,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import get_args
 
+from engine.mps import serving
 from grids.errors import UserError, one_line_errors
-from grids.machine import OBJECT_STORE_BYTES
+from grids.grid import Sharing
+from grids.machine import OBJECT_STORE_BYTES, no_descendants
 
 PORTS = (
     "port", "dashboard-port", "ray-client-server-port", "node-manager-port", "object-manager-port",
@@ -36,7 +38,6 @@ HEAD_PORTS = PORTS[:3]
 FIRST_PORT, BLOCK, BLOCKS, CANDIDATES = 10_000, 20, 1_000, 20  # all below what systems hand out by themselves
 START_SECONDS = 300.0
 SIOCGIFADDR = 0x8915  # linux/sockios.h
-PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,6 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--temp", type=Path, required=True)
     command.add_argument("--interface", default="")
     command.add_argument("--stage", default="")
+    command.add_argument("--sharing", choices=get_args(Sharing), default="processes")
     options = parser.parse_args(arguments)
     if options.command == "address":
         print(own_address(options.peer, options.interface))  # noqa: T201
@@ -61,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
     elif options.command == "wait":
         return _wait(options.nodes)
     else:
-        return _start(options.kind == "head", options.temp, options.interface, options.stage)
+        return _start(options.kind == "head", options.temp, options.interface, options.stage, options.sharing)
     return 0
 
 
@@ -109,7 +111,7 @@ def ray_command(head: bool, address: str, own: str, temp: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def _start(head: bool, temp: Path, interface: str, stage: str) -> int:
+def _start(head: bool, temp: Path, interface: str, stage: str, sharing: Sharing) -> int:
     """Holds one node of Ray until it ends or SIGTERM comes. Returns its exit status."""
     address = os.environ["RAY_ADDRESS"]
     host = address.rpartition(":")[0]
@@ -117,11 +119,12 @@ def _start(head: bool, temp: Path, interface: str, stage: str) -> int:
     signal.signal(signal.SIGTERM, _leave)
     with ExitStack() as stack:
         stack.enter_context(_own_folder(temp))
+        stack.enter_context(serving(sharing == "mps", temp))  # ends after its clients
         environment = {**os.environ, "TMPDIR": str(temp)}
         if stage:
             stack.enter_context(_own_folder(Path(stage)))
             environment["CLTM_STAGE"] = stage
-        stack.enter_context(_no_descendants())
+        stack.enter_context(no_descendants())
         if not head and not _answers(address):
             raise UserError(f"Ray's head at {address} does not answer within {START_SECONDS:g} s")
         return subprocess.Popen(ray_command(head, address, own, temp), env=environment).wait()
@@ -174,26 +177,6 @@ def _own_folder(folder: Path) -> Iterator[None]:
         yield
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _no_descendants() -> Iterator[None]:
-    """Ends every process that was started in the block, by whatever child, when the block ends.
-
-    Orphans become this process's own children, so that none can be missed and no other is met.
-    """
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    try:
-        yield
-    finally:
-        children = Path(f"/proc/self/task/{os.getpid()}/children")
-        while pids := children.read_text().split():
-            for pid in map(int, pids):
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            for pid in map(int, pids):
-                with suppress(ChildProcessError):
-                    os.waitpid(pid, 0)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cluster.site import Site
 from grids.errors import UserError
+from grids.grid import Sharing
 
 BODY = Path(__file__).with_name("job.sh")
 TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
@@ -34,6 +35,7 @@ class Request:
         nodes: of the job.
         shards: independent jobs of one node each, that fill one results folder; 0: one job.
         after: job that has to end before; empty: none.
+        sharing: how trials share a GPU, as the grid says; "mps" starts a daemon on each node.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Request:
     nodes: int = 1
     shards: int = 0
     after: str = ""
+    sharing: Sharing = "processes"
 
     def __post_init__(self) -> None:
         if self.nodes < 1 or self.shards < 0:
@@ -99,6 +102,7 @@ def job_script(site: Site, request: Request) -> str:
         f"temp_dir={shlex.quote(site.temp_dir)}",
         f'stage="{stage}"',
         f"interface={shlex.quote(site.interface)}",
+        f"sharing={request.sharing}",
         f"patience={site.grace_seconds - END_SECONDS}",
         "",
     ]

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.mps import PROGRAM, in_use
 from engine.sync import answers, has_key
 from grids.files import expanded
-from grids.grid import NO_BACKBONE, Grid, Tracking
+from grids.grid import NO_BACKBONE, Grid, Resources, Tracking
 from grids.machine import LONGEST_SOCKET_PATH, RAY_SOCKET
 from tasks.data.cache import cache_folder
 
@@ -34,7 +35,7 @@ class Finding:
 
 
 def examine(grid: Grid | None = None) -> list[Finding]:
-    """Every check, with a grid also of its model. One that cannot even be made counts as wrong, with its error."""
+    """Every check, with a grid also what it asks for. One that cannot even be made counts as wrong, with its error."""
     checks: tuple[Callable[[], Finding], ...] = (
         _python, _torch, _audio, _synthetic, _cache, _shared_memory, _socket_path, _slurm, _ray, _wandb,
     )  # fmt: skip
@@ -48,7 +49,7 @@ def examine(grid: Grid | None = None) -> list[Finding]:
             if isinstance(error, OSError):
                 fix = f"make {error.filename or 'it'} readable and writable, or set CLTM_CACHE to such a folder"
             findings.append(Finding(name, False, f"{type(error).__name__}: {error}", fix))
-    return [*findings, *([_model(grid.model.backbone)] if grid else [])]
+    return [*findings, *([_sharing(grid.resources), _model(grid.model.backbone)] if grid else [])]
 
 
 def _python() -> Finding:
@@ -150,6 +151,30 @@ def _wandb() -> Finding:
     why = "" if mode != "online" else answers() if has_key() else "no key"
     found = f"{wandb.__version__}, {mode}" + (f": {why}" if why else "")
     return Finding("W&B", not why, found, "export WANDB_API_KEY, or WANDB_MODE=offline and engine sync later")
+
+
+def _sharing(resources: Resources) -> Finding:
+    """Whether trials can share a GPU as the grid asks. A GPU in an exclusive mode takes a single process."""
+    what, modes = "GPU sharing", _compute_modes()
+    if resources.sharing == "processes" or not modes:
+        return Finding(what, True, f"{resources.sharing}{'' if modes else ', no GPU is here'}", "")
+    if in_use():
+        return Finding(what, True, "mps, by a daemon that runs already", "")
+    if shutil.which(PROGRAM) is None:
+        fix = "install the part of NVIDIA's driver that has it (nvidia-compute-utils), or set sharing = 'processes'"
+        return Finding(what, False, f"mps, but {PROGRAM} is not on PATH", fix)
+    fix = "ask who runs the machine for the compute mode Default, or for an MPS daemon of the site's own"
+    return Finding(what, modes == {"Default"}, f"mps, compute mode {', '.join(sorted(modes))}", fix)
+
+
+def _compute_modes() -> set[str]:
+    """The compute modes of this machine's GPUs; none where there is no GPU."""
+    command = ["nvidia-smi", "--query-gpu=compute_mode", "--format=csv,noheader"]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_SECONDS)
+    except (OSError, subprocess.SubprocessError):
+        return set()
+    return set(asked.stdout.split()) if asked.returncode == 0 else set()
 
 
 def _model(backbone: str) -> Finding:

@@ -34,6 +34,7 @@ from ray.tune.schedulers import FIFOScheduler
 
 from engine.claims import LOOK_SECONDS, STOP_SIGNALS, Run, stop_watch
 from engine.job import Job
+from engine.mps import serving
 from engine.plan import Pending
 from engine.progress import Display
 from engine.store import Result
@@ -98,8 +99,9 @@ def run_pending(job: Job, pending: tuple[Pending, ...], run: Run, display: Displ
 def _run_free(job: Job, pending: tuple[Pending, ...], run: Run, display: Display) -> set[str]:
     """Runs trials with one Ray, until it dies. Returns those that finished or failed."""
     watch, size = _Watch(job, run, display), job.grid.resources.trials_per_tuner
+    mps = job.grid.resources.sharing == "mps" and not os.environ.get("RAY_ADDRESS")  # else each node's Ray has its own
     try:
-        with _ray(), _scratch(job.results) as scratch:
+        with serving(mps), _ray(), _scratch(job.results) as scratch:
             concurrent = _concurrent_trials(job, ray.cluster_resources())
             for start in range(0, len(pending), size):
                 left = (item for item in pending[start : start + size] if not watch.saw_finished(item))

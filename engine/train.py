@@ -25,9 +25,10 @@ from engine.inputs import CheckedWaves, FrozenOutputs, Inputs, Waves
 from engine.job import Job
 from engine.keep import keep_checkpoint, keep_outputs, load_checkpoint
 from engine.learner import Fitted, Learner
+from engine.mps import in_use
 from engine.plan import Pending
 from engine.precision import tf32
-from engine.shortcuts import room, shortcuts
+from engine.shortcuts import Shortcuts, room, shortcuts
 from engine.store import Pass, Result
 from grids.errors import UserError
 from grids.mixture import Mixture, Trial
@@ -108,7 +109,7 @@ def run_trial(
         data = trial_data(job, task, trial.mixture, trial.seed, pending.languages)
     with clock.phase("load"), tf32("fp32"):  # the outputs of a frozen part are kept for other trials
         learner = _learner(job, pending, data, device, log)
-    numerics = _numerics(job, world, learner)
+    numerics = _numerics(job, world, learner.shortcuts)
     with clock.phase("train"), tf32(job.train.precision):
         try:
             states = _checkpoints(job, trial, numerics, asked_to_stop)
@@ -261,7 +262,7 @@ def _found(fitted: Fitted, learner: Learner) -> dict[str, float]:
     return {name: value for name, value in found.items() if value}
 
 
-def _numerics(job: Job, world: World, learner: Learner) -> dict[str, Any]:
+def _numerics(job: Job, world: World, fast: Shortcuts) -> dict[str, Any]:
     """What the last bits of a result depend on."""
     train, on_gpu = job.train, job.grid.resources.gpus_per_trial > 0
     return {
@@ -272,5 +273,6 @@ def _numerics(job: Job, world: World, learner: Learner) -> dict[str, Any]:
         **({"tf32": "tf32" in (train.precision, train.scored_in)} if on_gpu else {}),
         "torch": str(torch.__version__),
         "deterministic": not on_gpu,
-        **learner.shortcuts.numerics,
+        **({"sharing": "mps" if in_use() else "processes"} if on_gpu else {}),
+        **fast.numerics,
     }

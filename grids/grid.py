@@ -24,6 +24,7 @@ MOST_RUNS = 2_000  # W&B runs of a grid, unless it asks for more
 Keep = Literal["predictions", "embeddings", "checkpoints"]
 Shortcut = Literal["product", "attention", "norm", "graphs", "memory"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+Sharing = Literal["processes", "mps"]
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,9 @@ class Resources:
         workers_per_trial: processes that train one model together; 1 needs no process group.
         cpus_per_trial: cores, and threads, of each worker.
         gpus_per_trial: GPUs of each worker; a fraction lets several trials share one.
+        sharing: how trials share a GPU: "processes" take turns on it; "mps" runs them side by side through NVIDIA's MPS
+            daemon, which the run starts and ends, or through a site's own. Not the default, since a training that dies
+            in a kernel may leave its neighbours undefined (NVIDIA's documentation), and the gain was not measured yet.
         max_retries: times that a failed trial is tried again.
         evaluation_seconds: audio in a batch of evaluation, padding included; a matter of memory. 0: 60 on a CPU, on a
             GPU what fits into the trial's share of its memory, at most 600; a batch that does not fit is halved.
@@ -164,6 +168,7 @@ class Resources:
     workers_per_trial: int = 1
     cpus_per_trial: int = 1
     gpus_per_trial: float = 0.0
+    sharing: Sharing = "processes"
     max_retries: int = 1
     evaluation_seconds: float = 0.0
     checkpoint_seconds: float = 300.0
@@ -182,6 +187,9 @@ class Resources:
         require(0 <= ladder <= 0.5, f"length_ladder in [resources] is {ladder}; allowed: 0 to 0.5")
         gpus = self.gpus_per_trial
         require(gpus >= 0 and (gpus <= 1 or gpus == int(gpus)), f"gpus_per_trial is {gpus}; allowed: 0 to 1, or whole")
+        shares = 0 < gpus < 1 and self.workers_per_trial == 1
+        need = f"0 < gpus_per_trial < 1 and workers_per_trial = 1; got {gpus:g} and {self.workers_per_trial}"
+        require(shares or self.sharing == "processes", f"sharing = {self.sharing!r} in [resources] needs {need}")
 
     @property
     def padding_share(self) -> float:

@@ -16,7 +16,7 @@ ALLOWED = {
     "tasks": {"grids"},
     "engine": {"grids", "tasks"},
     "analysis": {"grids", "engine.store", "engine.offline"},
-    "cluster": {"grids", "engine.store", "tasks.data.collective"},
+    "cluster": {"grids", "engine.mps", "engine.store", "tasks.data.collective"},
 }
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 DOCS = sorted(

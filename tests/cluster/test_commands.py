@@ -33,6 +33,13 @@ def test_a_dry_run_shows_the_script_and_leaves_nothing(grid: Path, tmp_path: Pat
     assert not results.exists()
 
 
+@pytest.mark.parametrize(("sharing", "gpus"), [("mps", 0.25), ("processes", 0.0)])
+def test_a_job_shares_gpus_as_its_grid_says(tmp_path: Path, sharing: str, gpus: float) -> None:
+    grid = write_grid(tmp_path / "g.toml", **TOY, resources={"sharing": sharing, "gpus_per_trial": gpus})
+    done = cluster("submit", grid, "--time", "1:0:0", "--results", tmp_path / "r", "--dry-run")
+    assert f"\nsharing={sharing}\n" in done.stdout, done.stderr
+
+
 def test_what_is_shown_is_submitted_and_kept(grid: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
     path = stand_in(tmp_path, "sbatch", f"cat > {tmp_path}/given; echo '77;test'")

@@ -5,13 +5,16 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cluster.node import BLOCK, PORTS, free_blocks, own_address, ray_command
 from grids.errors import UserError
+from tests.engine.mps_daemon import install, processes
 from tests.engine.runs import ROOT
 
 FAKE_RAY = """
@@ -25,6 +28,8 @@ def main():
         os._exit(0)
     os.wait()
     open(os.environ["TMPDIR"] + "/socket", "w").close()
+    pipes = os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "")
+    open(os.environ["PIDS"] + "/pipes", "w").write(f"{pipes} {os.path.exists(pipes + '/control')}")
     open(os.environ["PIDS"] + "/started", "w").write(" ".join(sys.argv[1:]))
     time.sleep({seconds})
     sys.exit(3)
@@ -71,7 +76,7 @@ def test_ray_gets_what_slurm_gave_and_no_port_of_its_own_choice(monkeypatch: pyt
     assert "--num-gpus=0" in ray_command(True, "10.0.0.1:10040", "10.0.0.1", Path("/tmp/r-1"))
 
 
-def start_fake(tmp_path: Path, seconds: float) -> subprocess.Popen[str]:
+def start_fake(tmp_path: Path, seconds: float, *options: str, **variables: str) -> subprocess.Popen[str]:
     """A node whose Ray is a fake that leaves a daemon behind."""
     package = tmp_path / "fake" / "ray" / "scripts"
     package.mkdir(parents=True)
@@ -81,15 +86,23 @@ def start_fake(tmp_path: Path, seconds: float) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "cluster.node", "start", "head", f"--temp={tmp_path / 'r-1'}"]
     environment = {
         **os.environ, "PYTHONPATH": str(tmp_path / "fake"), "PIDS": str(tmp_path), "RAY_ADDRESS": "127.0.0.1:10040",
-        "SLURM_CPUS_ON_NODE": "1",
+        "SLURM_CPUS_ON_NODE": "1", **variables,
     }  # fmt: skip
-    node = subprocess.Popen([*command, f"--stage={tmp_path / 'stage'}"], cwd=ROOT, env=environment, text=True)
+    command += [f"--stage={tmp_path / 'stage'}", *options]
+    node = subprocess.Popen(command, cwd=ROOT, env=environment, text=True)
     for _ in range(600):
         if (tmp_path / "started").exists() and (tmp_path / "daemon").exists():
             return node
         time.sleep(0.05)
     node.kill()
     raise AssertionError("the fake did not start")
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder below which sockets fit."""
+    with tempfile.TemporaryDirectory(prefix="n-", dir="/tmp") as name:
+        yield Path(name)
 
 
 def is_there(pid_file: Path) -> bool:
@@ -108,3 +121,47 @@ def test_a_node_of_ray_leaves_no_process_and_no_file(tmp_path: Path, seconds: fl
     assert not is_there(tmp_path / "daemon")
     assert not (tmp_path / "r-1").exists()
     assert not (tmp_path / "stage").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", ["asked to end", "ended by itself", "killed"])
+def test_a_node_that_shares_its_gpus_by_mps_has_a_daemon_around_its_ray(short: Path, ending: str) -> None:
+    fake = install(short / "mps")
+    node = start_fake(short, 1.0 if ending == "ended by itself" else 600.0, "--sharing=mps", PATH=fake.path)
+    pipes, there = (short / "pipes").read_text().split()
+    assert there == "True", "it was there before Ray was"
+    assert Path(pipes).is_relative_to(short / "r-1")
+    if ending != "ended by itself":
+        node.send_signal(signal.SIGTERM if ending == "asked to end" else signal.SIGKILL)
+    assert node.wait(60) == {"asked to end": 0, "ended by itself": 3, "killed": -signal.SIGKILL}[ending]
+    if ending == "killed":  # SLURM ends what Ray has left
+        os.kill(int((short / "daemon").read_text()), signal.SIGKILL)
+        left = [pid for pid in processes(Path(pipes)) if b"ray.scripts" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        os.kill(left[0], signal.SIGKILL)
+    end = time.monotonic() + 30
+    while (processes(Path(pipes)) or Path(pipes).exists()) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert ending == "killed" or fake.clients_at_quit == ["0"], "Ray ends first"
+    assert fake.ended_in_order == 1
+    assert processes(Path(pipes)) == []
+    assert not Path(pipes).exists()
+    assert (short / "r-1").exists() is (ending == "killed")
+
+
+@pytest.mark.slow
+def test_a_node_has_no_daemon_unless_the_grid_asks_for_it(tmp_path: Path) -> None:
+    fake = install(tmp_path / "mps")
+    assert start_fake(tmp_path, 0.5, PATH=fake.path).wait(60) == 3
+    assert (tmp_path / "pipes").read_text() == " False"
+    assert list(fake.notes.iterdir()) == []
+
+
+def test_what_was_there_before_a_block_outlives_it() -> None:
+    code = (
+        "import subprocess as s\nfrom grids.machine import no_descendants\nsleep = ['sleep', '60']\n"
+        "before = s.Popen(sleep)\nwith no_descendants():\n  inside = s.Popen(sleep)\n"
+        "print(before.poll(), inside.poll())\nbefore.kill()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split()[0] == "None", done.stderr
+    assert done.stdout.split()[1] != "None"

@@ -1,16 +1,18 @@
 """The job script as text: what it asks SLURM for, exports and quotes, and that shellcheck finds nothing."""
 
+import re
 import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from cluster.script import Request, job_script, seconds
 from cluster.site import Container, Site, load_site
 from grids.errors import UserError
+from grids.grid import Sharing
 
 SITES = Path(__file__).parents[2] / "cluster" / "sites"
 REQUEST = Request(
@@ -63,6 +65,14 @@ def test_what_the_site_says_is_asked_for() -> None:
 def test_shards_are_an_array_of_single_nodes() -> None:
     asked = options(job_script(Site(), replace(REQUEST, nodes=1, shards=5)))
     assert {"--array=0-4", "--nodes=1", "--output=/shared/results/demo/slurm/%A_%a.log"} <= set(asked)
+
+
+@pytest.mark.parametrize("sharing", get_args(Sharing))
+def test_each_node_is_told_how_trials_share_a_gpu(sharing: Sharing) -> None:
+    script = job_script(Site(), replace(REQUEST, sharing=sharing))
+    assert after(script, "sharing") == sharing
+    (start,) = re.findall(r"cluster\.node start (?:.*\\\n)*.*", script)
+    assert start.split()[-2:] == ['--sharing="$sharing"', "&"]
 
 
 def test_a_job_waits_for_another() -> None:

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from engine import doctor
 from engine.commands import doctor as doctor_command
 from engine.doctor import Finding
+from grids.grid import Resources
 from tests.engine.jobs import toy_grid
 from tests.engine.runs import ROOT
 from tests.engine.wandb_files import server
@@ -93,7 +95,62 @@ def test_a_model_that_is_not_here_is_wrong_only_without_downloads(tmp_path: Path
         assert done.stdout.strip() == fine, done.stderr
 
 
-def test_a_grid_adds_its_model() -> None:
+def test_a_grid_adds_its_gpu_sharing_and_its_model() -> None:
     whats = [finding.what for finding in doctor.examine(toy_grid(model={"backbone": "tiny"}))]
-    assert whats[-1] == "model"
+    assert whats[-2:] == ["GPU sharing", "model"]
     assert "model" not in [finding.what for finding in doctor.examine()]
+
+
+def command(folder: Path, name: str, text: str) -> str:
+    """A program of two lines. Returns its folder."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+    (folder / name).chmod(0o755)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("modes", "program", "fine", "found", "fix"),
+    [
+        ("echo Default", True, True, "mps, compute mode Default", ""),
+        (
+            "echo Default; echo Exclusive_Process",
+            True,
+            False,
+            "mps, compute mode Default, Exclusive_Process",
+            "Default",
+        ),
+        ("echo Default", False, False, "mps, but nvidia-cuda-mps-control is not on PATH", "nvidia-compute-utils"),
+        ("echo 'No devices were found'; exit 6", False, True, "mps, no GPU is here", ""),
+        ("", True, True, "mps, no GPU is here", ""),
+    ],
+)
+def test_a_machine_that_cannot_share_gpus_as_the_grid_asks_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modes: str, program: bool, fine: bool, found: str, fix: str
+) -> None:
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path / "none"))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    if modes:
+        given = "[ \"$*\" = '--query-gpu=compute_mode --format=csv,noheader' ] || exit 2"
+        command(tmp_path / "bin", "nvidia-smi", f"{given}\n{modes}")
+    if program:
+        command(tmp_path / "bin", "nvidia-cuda-mps-control", "exit 1")
+    asked = doctor._sharing(Resources(gpus_per_trial=0.5, sharing="mps"))
+    assert (asked.fine, asked.found) == (fine, found)
+    assert fix in asked.fix
+    turns = doctor._sharing(Resources(gpus_per_trial=0.5))
+    assert turns.fine
+    assert turns.found == ("processes, no GPU is here" if "no GPU" in found else "processes")
+
+
+def test_a_daemon_that_runs_already_makes_an_exclusive_gpu_one_to_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", command(tmp_path / "bin", "nvidia-smi", "echo Exclusive_Process"))
+    with tempfile.TemporaryDirectory(dir="/tmp") as pipes, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as daemon:
+        monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", pipes)
+        resources = Resources(gpus_per_trial=0.5, sharing="mps")
+        assert not doctor._sharing(resources).fine
+        daemon.bind(f"{pipes}/control")
+        daemon.listen()
+        assert doctor._sharing(resources) == Finding("GPU sharing", True, "mps, by a daemon that runs already", "")

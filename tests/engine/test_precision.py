@@ -14,6 +14,7 @@ from engine.fitting import World
 from engine.job import Job
 from engine.plan import make_plan
 from engine.precision import autocast, tf32
+from engine.shortcuts import Shortcuts
 from engine.train import _numerics, run_trial
 from grids.grid import Model, Train
 from tasks.base import Batch, Frozen, Output, Scored, Setup, Task, Tests
@@ -198,7 +199,7 @@ def test_numerics_of_a_gpu_say_whether_tf32_was_used(corpus: Path, tmp_path: Pat
     for precision, evaluation, _, _ in PRECISIONS:
         train = {"precision": precision, "evaluation_precision": evaluation}
         job = make(corpus, tmp_path / f"{precision} {evaluation}", train=train, resources={"gpus_per_trial": 0.5})
-        found.append(_numerics(job, World())["tf32"])
+        found.append(_numerics(job, World(), Shortcuts())["tf32"])
     assert found == [False, True, False, False, True, False, True]
 
 
