@@ -20,7 +20,7 @@ import torch
 
 from engine.graphs import Graphs, graphs_on, unrecordable
 from engine.room import MOST_SECONDS, Room, shared_room
-from grids.grid import Resources
+from grids.resources import Resources
 from tasks.base import Kernels, Task
 
 CPU_SECONDS = 60.0  # of audio in a batch of evaluation
