@@ -320,7 +320,7 @@ def masked_mean(hidden_KFH: torch.Tensor, mask_KF: torch.Tensor) -> torch.Tensor
 
 
 def frame_counts(lengths_K: torch.Tensor, strides: Sequence[tuple[int, int]]) -> torch.Tensor:
-    """Frames that convolutions without padding, (kernel, stride) each, leave of so many samples."""
+    """(K,) samples -> (K,) frames that convolutions without padding, (kernel, stride) each, leave of them."""
     for kernel, stride in strides:
         lengths_K = torch.div(lengths_K - kernel, stride, rounding_mode="floor") + 1
     return lengths_K
@@ -334,7 +334,7 @@ def use_kernels(network: Any, kernels: Kernels) -> None:
 
 
 def hand_over(network: nn.Module, drawn: Mapping[str, torch.Tensor]) -> None:
-    """Gives the encoders of a network what `Encoder.draw` drew for the step that comes."""
+    """Gives the encoders of a network the masks, (K, F) and (K, H), that `draw` drew for the step that comes."""
     for part in network.modules():
         if isinstance(part, Encoder):
             part.drawn = {name: mask for name, mask in drawn.items() if name in ("time_mask", "feature_mask")}

@@ -1,4 +1,4 @@
-"""The encoder's own arithmetic: products, norms and masks are what the plain layers give, and ask the device nothing."""
+"""The encoder's own arithmetic: products, norms and masks are as in the plain layers, and ask the device nothing."""
 
 from contextlib import nullcontext
 from pathlib import Path
