@@ -85,7 +85,7 @@ class Pass:
         languages: those scored.
         seconds: phase -> seconds (data, load, train, evaluate, keep).
         device: what it ran on.
-        numerics: what limits exactness: threads, precision, workers, library versions.
+        numerics: what limits exactness (threads, precision, workers, library versions), and how a GPU was shared.
         code_version: version of this program.
         started: ISO 8601, UTC.
         peak_bytes: the most memory of the GPU that the trial held at once; 0 on a CPU.

@@ -126,7 +126,7 @@ def run_trial(
         languages=tuple(sorted({score.language for score in scored.scores})),
         seconds=clock.seconds,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        numerics={**numerics, **_found(fitted)},
+        numerics={**numerics, **_found(fitted, job.grid.resources)},
         code_version=job.code_version,
         started=started.isoformat(timespec="seconds"),
         peak_bytes=torch.cuda.max_memory_reserved(device) if device.type == "cuda" else 0,
@@ -161,7 +161,7 @@ def _learner(job: Job, pending: Pending, data: TrialData, device: torch.device, 
     if isinstance(inputs, FrozenOutputs):
         _prepare(inputs, data, world)
     _seed_everything(trial.seed, world)  # again: what was drawn so far may depend on the mixture
-    return Learner(task, network, inputs, job.train, device, world, _evaluation_seconds(job.grid.resources), log)
+    return Learner(task, network, inputs, job.train, device, world, evaluation_seconds(job.grid.resources), log)
 
 
 def _checkpoint(job: Job, trial: Trial) -> Path:
@@ -229,7 +229,7 @@ def _inputs(job: Job, task: Task, network: Any, device: torch.device) -> Inputs 
         return None
     if (frozen := task.frozen(network)) is None:
         return Waves(job.corpus)
-    seconds = _evaluation_seconds(job.grid.resources)
+    seconds = evaluation_seconds(job.grid.resources)
     room = job.grid.resources.frozen_gigabytes * 1e9
     return FrozenOutputs(frozen, CheckedWaves(job.corpus), job.cache / "frozen", device, seconds, room)
 
@@ -242,7 +242,7 @@ def _prepare(inputs: FrozenOutputs, data: TrialData, world: World) -> None:
         distributed.barrier()
 
 
-def _evaluation_seconds(resources: Resources) -> float:
+def evaluation_seconds(resources: Resources) -> float:
     """Seconds of audio in a batch of evaluation."""
     return resources.evaluation_seconds or (600.0 if resources.gpus_per_trial else 60.0)
 
@@ -255,9 +255,11 @@ def _seed_everything(seed: int, world: World) -> None:
     torch.manual_seed(number % 2**63)
 
 
-def _found(fitted: Fitted) -> dict[str, int]:
-    """What was found out in training: the batch that fits into memory, the step that validation kept."""
-    found = {"micro_batch": fitted.micro, "selected_step": fitted.selected}
+def _found(fitted: Fitted, resources: Resources) -> dict[str, float]:
+    """What changes no number, or was found out in training: the share of a GPU, the batch that fits, the step kept."""
+    found = {
+        "gpus_per_trial": resources.gpus_per_trial, "micro_batch": fitted.micro, "selected_step": fitted.selected,
+    }  # fmt: skip
     return {name: value for name, value in found.items() if value}
 
 
@@ -268,6 +270,6 @@ def _numerics(job: Job, world: World) -> dict[str, Any]:
         "workers": world.size,
         "precision": job.train.precision,
         "torch": str(torch.__version__),
-        "evaluation_seconds": _evaluation_seconds(job.grid.resources),
+        "evaluation_seconds": evaluation_seconds(job.grid.resources),
         "deterministic": not job.grid.resources.gpus_per_trial,
     }
