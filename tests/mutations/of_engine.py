@@ -230,4 +230,15 @@ MUTATIONS = (
         "part.after_step(self._network, rate)", "part.after_step(self._network, 0.0)",
         "elastic weight consolidation holds no weight", ("tests/tasks/translation/test_translation.py",),
     ),
+    Mutation(
+        "padding left out of the estimate", "engine/cost.py",
+        "padded = sum(count * size * _expected_longest(rungs, size) for count, size in batches)",
+        "padded = float(rungs.sum())",
+        "hours are wrong where batches are padded", ("tests/engine/test_cost.py",),
+    ),
+    Mutation(
+        "trials that shared a GPU otherwise are mixed", "engine/cost.py",
+        "(one.device, one.sharing) == (ran[-1].device, ran[-1].sharing)", "one.device == ran[-1].device",
+        "hours of eight trials a GPU from trials that had it alone", ("tests/engine/test_cost.py",),
+    ),
 )  # fmt: skip
