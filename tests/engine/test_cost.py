@@ -19,8 +19,9 @@ from engine.pilot import time_rows
 from engine.plan import Pending, make_plan
 from engine.store import Pass, Result
 from engine.train import _numerics, _sharing
+from grids.grid import Train
 from grids.mixture import Mixture, Trial
-from grids.resources import Resources, Train
+from grids.resources import Resources
 from tasks.base import Score
 from tasks.data.clips import Clip
 from tasks.examples import shuffled
@@ -247,4 +248,4 @@ def test_a_pass_says_its_share_of_a_gpu_and_a_state_is_not_bound_to_it(tmp_path:
     assert _sharing(Resources(gpus_per_trial=0.25)) == {"gpus_per_trial": 0.25, "sharing": "processes"}
     assert _sharing(Resources()) == {}
     jobs = [toy_job(tmp_path, resources={"gpus_per_trial": gpus}) for gpus in (0.25, 0.5)]
-    assert _numerics(jobs[0], World()) == _numerics(jobs[1], World())
+    assert _numerics(jobs[0], World(), Shortcuts()) == _numerics(jobs[1], World(), Shortcuts())
