@@ -116,7 +116,7 @@ class Machine:
         self.update.reset()
 
     def run(self, network: nn.Module, batch: Batch, step: Step) -> tuple[torch.Tensor, torch.Tensor]:
-        """Takes a step on the adopted network, recorded if it can be. Returns loss and norm, of shape (), on the device."""
+        """Takes a step on the adopted network, recorded if it can be. Returns its loss and norm, of shape ()."""
         key = _shapes(batch)
         if key not in self._recorded:
             self._seen[key] += 1

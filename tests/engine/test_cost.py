@@ -17,6 +17,7 @@ from engine.inputs import length_batches, rung
 from engine.job import Job, settle
 from engine.pilot import time_rows
 from engine.plan import Pending, make_plan
+from engine.shortcuts import Shortcuts
 from engine.store import Pass, Result
 from engine.train import _numerics, _sharing
 from grids.grid import Train

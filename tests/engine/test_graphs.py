@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from engine.checkpoints import PausedError
-from engine.fitting import World
+from engine.fitting import World, rate_factor
 from engine.graphs import MOST_MACHINES, Graphs, Recorder, unrecordable
 from engine.inputs import FrozenOutputs, Inputs
 from engine.learner import Learner
@@ -104,6 +104,28 @@ def test_recorded_steps_have_the_bits_of_steps_taken_one_by_one(name: str, preci
     assert_equal(*found)
     assert logged["recorded"] == logged["one by one"]
     assert len({loss for loss, *_ in logged["recorded"]}) > len(logged["recorded"]) / 2, "the losses are the steps' own"
+
+
+@pytest.mark.parametrize("recorder", [TapeRecorder(), NeverRecorder()])
+def test_each_step_has_its_own_rate(recorder: Recorder) -> None:
+    """AdamW's first step moves weights by the rate, whatever the gradient is; a later one by 3.2 times it at most."""
+    train = Train(learning_rate=1e-3, warmup=0.5, schedule="linear")
+    moved, rates = list[float](), list[float]()
+
+    def log(step: int, values: Mapping[str, Any]) -> None:
+        now = one.network.head.weight.detach().clone()
+        moved.append(float((now - before[-1]).abs().max()))
+        before.append(now)
+        rates.append(values["learning_rate"])
+
+    one = trial(TASKS["gender"], graphs(recorder), log=log, warmup=0.5, schedule="linear")
+    before = [one.network.head.weight.detach().clone()]
+    trained(one)
+    steps = len(CLIPS)
+    assert rates == [1e-3 * rate_factor(train, step, steps) for step in range(steps)]
+    assert moved[0] == pytest.approx(rates[0], rel=1e-2)
+    assert all(step <= 3.2 * rate for step, rate in zip(moved, rates, strict=True))
+    assert rates[0] < 0.1 * max(rates)
 
 
 def test_a_step_is_recorded_when_its_shape_comes_again_and_serves_every_later_trial() -> None:
