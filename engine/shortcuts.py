@@ -65,6 +65,18 @@ def shortcuts(resources: Resources, task: Task, device: torch.device) -> Shortcu
     return Shortcuts(kernels, resources.padding_share, graphs_on(device) if recorded else None)
 
 
+def gpu_text(resources: Resources, task: Task) -> str:
+    """What a run says of its use of a GPU, in one line; "" of one on a CPU."""
+    if not resources.gpus_per_trial:
+        return ""
+    why = "left out" if "graphs" in resources.without else unrecordable(task, resources.workers_per_trial)
+    steps = f"steps one by one ({why})" if why else "steps as CUDA graphs"
+    share = resources.padding_share
+    lengths = f"clips padded by up to {share:.0%} to a ladder of lengths" if share else "no ladder of lengths"
+    left_out = ", ".join(name for name in resources.without if name != "graphs")
+    return ", ".join([steps, lengths, *([f"without {left_out}"] if left_out else [])])
+
+
 def room(resources: Resources, task: Task, device: torch.device) -> Room:
     """The size of a trial's batches of evaluation. Workers deal them out, so theirs are fixed."""
     fixed = evaluation_seconds(resources)

@@ -181,7 +181,9 @@ class Encoder(nn.Module):
     def _layered(self, hidden_KFH: torch.Tensor, mask_KF: torch.Tensor | None) -> Iterator[torch.Tensor]:
         """The output of each layer; LayerDrop leaves the input of a layer as it is."""
         is_wavlm, bias = self.model.config.model_type == "wavlm", None
-        mask = mask_KF if is_wavlm or mask_KF is None else mask_KF[:, None, None]
+        mask = mask_KF
+        if mask is not None and not is_wavlm:  # expanded: not every attention kernel takes one row for all frames
+            mask = mask[:, None, None].expand(-1, 1, mask.shape[1], -1)
         for number, layer in enumerate(self.model.encoder.layers):
             if not self._skips(number, is_wavlm):
                 if is_wavlm:  # its first layer makes the position bias of all
@@ -284,7 +286,7 @@ def grouped_product(
     width = weight_OIW.shape[2]
     each = hidden_KFH.shape[1] * hidden_KFH.shape[2] * width
     most = len(hidden_KFH) if torch.is_grad_enabled() else max(1, MOST_COLUMNS // each)
-    weight_GCO = weight_OIW.unflatten(0, (groups, -1)).flatten(2).transpose(1, 2)
+    weight_GCO = weight_OIW.unflatten(0, (groups, -1)).permute(0, 3, 2, 1).flatten(1, 2)
     parts = [_columns_times(part, weight_GCO, groups, width, padding) for part in hidden_KFH.split(most)]
     product = parts[0] if len(parts) == 1 else torch.cat(parts)
     return product if bias_O is None else product + bias_O.to(product.dtype)
@@ -293,10 +295,10 @@ def grouped_product(
 def _columns_times(
     hidden_KFH: torch.Tensor, weight_GCO: torch.Tensor, groups: int, width: int, padding: int
 ) -> torch.Tensor:
-    """Every window of frames times the weights, (K, N, O); C is (channels of a group, window)."""
+    """Every window of frames times the weights, (K, N, O); C is (window, channels of a group), as memory has them."""
     padded_KFH = functional.pad(hidden_KFH, (0, 0, padding, padding))
     windows_KNGIW = padded_KFH.unfold(1, width, 1).unflatten(2, (groups, -1))
-    columns_GRC = windows_KNGIW.permute(2, 0, 1, 3, 4).flatten(3).flatten(1, 2)
+    columns_GRC = windows_KNGIW.permute(2, 0, 1, 4, 3).flatten(3).flatten(1, 2)
     product_GRO = torch.bmm(columns_GRC, weight_GCO.to(columns_GRC.dtype))
     return product_GRO.unflatten(1, (len(hidden_KFH), -1)).permute(1, 2, 0, 3).flatten(2)
 

@@ -123,7 +123,7 @@ MUTATIONS = (
     ),
     Mutation(
         "groups mixed up in the product", "tasks/encoder.py",
-        "windows_KNGIW.permute(2, 0, 1, 3, 4)", "windows_KNGIW.flip(2).permute(2, 0, 1, 3, 4)",
+        "windows_KNGIW.permute(2, 0, 1, 4, 3)", "windows_KNGIW.flip(2).permute(2, 0, 1, 4, 3)",
         "the positional convolution is another one on a GPU", ("tests/tasks/test_encoder.py",),
     ),
     Mutation(
