@@ -4,9 +4,10 @@ Each part is on unless `without` in [resources] names it, for a comparison:
 
 | part | what it is |
 |---|---|
-| "product" | the positional convolution of an encoder as a matrix product (`tasks.encoder.grouped_product`) |
-| "attention" | one attention kernel, whatever the shapes are |
-| "norm" | a masked norm that holds one copy of its input in scoring, not four |
+| "product" | the positional convolution of an encoder as a matrix product (`tasks.kernels.grouped_product`) |
+| "attention" | one attention kernel, whatever the shapes are, and one mask for all layers |
+| "norm" | a masked norm that holds no copy of its input (`tasks.kernels.LeanNorm`) |
+| "casts" | an encoder's weights cast all at once under autocast (`tasks.kernels.weights_cast`) |
 | "graphs" | training steps recorded as CUDA graphs (`engine.graphs`) |
 | "memory" | batches of evaluation by the trial's share of the memory, which it keeps to (`engine.room`) |
 

@@ -32,10 +32,10 @@ def test_a_cpu_has_no_shortcut_whatever_the_grid_says() -> None:
 
 def test_on_a_gpu_everything_is_on_and_each_part_can_be_left_out() -> None:
     every = shortcuts(SHARED, TASK, GPU)
-    assert every.kernels == Kernels(product=True, attention=True, norm=True)
+    assert every.kernels == Kernels(product=True, attention=True, norm=True, casts=True)
     assert isinstance(every.graphs, Graphs)
     assert every.ladder == 0.05
-    assert every.numerics == {"shortcuts": ["attention", "graphs", "norm", "product"], "length_ladder": 0.05}
+    assert every.numerics == {"shortcuts": ["attention", "casts", "graphs", "norm", "product"], "length_ladder": 0.05}
     assert "CUDA graphs" in gpu_text(SHARED, TASK)
     for part in vars(Kernels()):
         found = shortcuts(Resources(gpus_per_trial=1, without=(part,)), TASK, GPU)  # type: ignore[arg-type]
