@@ -131,7 +131,9 @@ def _convert(value: Any, hint: Any, what: str) -> Any:
 
 def _convert_union(value: Any, members: tuple[Any, ...], hint: Any, what: str) -> Any:
     """The first member of the union that takes the value."""
-    given = [member for member in members if member is not types.NoneType]  # None is what is not given
+    given = [member for member in members if member is not types.NoneType]
+    if value is None and len(given) < len(members):  # in JSON; TOML has no None
+        return None
     if len(given) == 1:
         return _convert(value, given[0], what)
     for member in given:
