@@ -14,7 +14,7 @@ Each part is on unless `without` in [resources] names it, for a comparison:
 and `length_ladder = 0` switches off that clips are padded to a ladder of lengths.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -62,6 +62,8 @@ def shortcuts(resources: Resources, task: Task, device: torch.device) -> Shortcu
     if device.type != "cuda":
         return Shortcuts()
     kernels = Kernels(**{name: name not in resources.without for name in vars(Kernels())})
+    if resources.workers_per_trial > 1:  # weights cast together all look used to DDP, which then waits for gradients
+        kernels = replace(kernels, casts=False)
     recorded = "graphs" not in resources.without and not unrecordable(task, resources.workers_per_trial)
     return Shortcuts(kernels, resources.padding_share, graphs_on(device) if recorded else None)
 

@@ -51,6 +51,7 @@ def test_what_is_not_recorded_says_why() -> None:
     task = make("asr/ctc")
     assert shortcuts(SHARED, task, GPU).graphs is None
     assert "steps one by one (this task's steps are not recorded)" in gpu_text(SHARED, task)
+    assert shortcuts(Resources(gpus_per_trial=1, workers_per_trial=2), TASK, GPU).kernels == Kernels(True, True, True)
     assert "several workers" in gpu_text(Resources(gpus_per_trial=1, workers_per_trial=2), TASK)
 
 
