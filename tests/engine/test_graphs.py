@@ -88,7 +88,8 @@ def test_every_task_that_says_so_is_recorded_here() -> None:
     assert said == {*ALL, "speaker/mhubert_validated", "speaker/untrained"}, "the last two have steps of the others"
 
 
-@pytest.mark.parametrize("name", [*TASKS, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*TASKS, *OTHERS])
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_recorded_steps_have_the_bits_of_steps_taken_one_by_one(name: str, precision: str) -> None:
     how = {"precision": precision, "epochs": 2, "weight_decay": 0.05, "batch_size": 1 if name in TASKS else 4}
@@ -106,6 +107,7 @@ def test_recorded_steps_have_the_bits_of_steps_taken_one_by_one(name: str, preci
     assert len({loss for loss, *_ in logged["recorded"]}) > len(logged["recorded"]) / 2, "the losses are the steps' own"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recorder", [TapeRecorder(), NeverRecorder()])
 def test_each_step_has_its_own_rate(recorder: Recorder) -> None:
     """AdamW's first step moves weights by the rate, whatever the gradient is; a later one by 3.2 times it at most."""
@@ -128,6 +130,7 @@ def test_each_step_has_its_own_rate(recorder: Recorder) -> None:
     assert rates[0] < 0.1 * max(rates)
 
 
+@pytest.mark.slow
 def test_a_step_is_recorded_when_its_shape_comes_again_and_serves_every_later_trial() -> None:
     recorder = TapeRecorder()
     own = graphs(recorder)
@@ -138,6 +141,7 @@ def test_a_step_is_recorded_when_its_shape_comes_again_and_serves_every_later_tr
     assert len(recorder.tapes) - shapes <= 2, "shapes that came once in the first trial"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TASKS)
 def test_a_trial_is_the_same_first_or_after_others(name: str) -> None:
     alone = trained(trial(TASKS[name], graphs(), seed=3))
@@ -147,6 +151,7 @@ def test_a_trial_is_the_same_first_or_after_others(name: str) -> None:
     assert_equal(alone, trained(trial(TASKS[name], own, seed=3)))
 
 
+@pytest.mark.slow
 def test_a_failed_trial_leaves_nothing_to_the_next() -> None:
     alone, own = trained(trial(TASKS["gender"], graphs(), seed=3)), graphs()
     spoilt = trial(TASKS["gender"], own, seed=1)
@@ -157,6 +162,7 @@ def test_a_failed_trial_leaves_nothing_to_the_next() -> None:
     assert_equal(alone, trained(trial(TASKS["gender"], own, seed=3)))
 
 
+@pytest.mark.slow
 def test_a_step_that_failed_half_way_leaves_nothing_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     how = {"precision": "fp16"}
     alone, own = trained(trial(TASKS["gender"], graphs(NeverRecorder()), seed=3, **how)), graphs(NeverRecorder())
@@ -167,6 +173,7 @@ def test_a_step_that_failed_half_way_leaves_nothing_to_the_next(monkeypatch: pyt
     assert_equal(alone, trained(trial(TASKS["gender"], own, seed=3, **how)))
 
 
+@pytest.mark.slow
 def test_heads_of_like_size_share_recordings_and_end_as_plain_ones() -> None:
     task, recorder = TASKS["speaker/mhubert"], TapeRecorder()
     own, few = graphs(recorder), make_clips("no", "train", speakers=5, clips_each=3)
@@ -207,6 +214,7 @@ def test_rungs_of_rows_hold_the_rows_and_are_few(rows: int) -> None:
     assert found % 8 == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [1, 7])
 @pytest.mark.parametrize("recorded_before", [True, False])
 def test_an_interrupted_training_goes_on_in_place_bit_for_bit(tmp_path: Path, step: int, recorded_before: bool) -> None:
@@ -222,6 +230,7 @@ def test_an_interrupted_training_goes_on_in_place_bit_for_bit(tmp_path: Path, st
     assert_equal(whole, trained(rest, checkpoints=StopsAt(tmp_path / "a.pt", -1)))
 
 
+@pytest.mark.slow
 def test_validation_scores_the_classes_and_puts_the_best_network_back() -> None:
     task, own = TASKS["speaker/mhubert"], graphs()
     how: dict[str, Any] = {"epochs": 2, "select_by": "eer"}
@@ -230,6 +239,7 @@ def test_validation_scores_the_classes_and_puts_the_best_network_back() -> None:
     assert_equal(recorded, trained(trial(task, graphs(NeverRecorder()), **how), dev=dev))
 
 
+@pytest.mark.slow
 def test_spec_augment_is_drawn_on_the_host_in_the_order_of_the_steps(tmp_path: Path) -> None:
     from tests.tasks.test_backbones import saved
 
@@ -241,6 +251,7 @@ def test_spec_augment_is_drawn_on_the_host_in_the_order_of_the_steps(tmp_path: P
     assert any(not torch.equal(plain[key], found[0][key]) for key in plain), "masks were drawn"
 
 
+@pytest.mark.slow
 def test_evaluation_after_recorded_steps_scores_the_trained_network() -> None:
     one = trial(TASKS["lid"], graphs())
     trained(one)
@@ -254,6 +265,7 @@ def test_evaluation_after_recorded_steps_scores_the_trained_network() -> None:
     assert tests["no"].stack("probability").shape[1] == 2, "as many as there are classes, not rows"
 
 
+@pytest.mark.slow
 def test_a_process_keeps_few_kinds_of_networks() -> None:
     own = graphs()
     for channels in range(MOST_MACHINES + 2):
@@ -270,6 +282,7 @@ def test_what_cannot_be_recorded_says_why() -> None:
     assert "not recorded" in unrecordable(make("asr/ctc"))
 
 
+@pytest.mark.slow
 def test_the_machine_takes_the_place_of_every_tensor_of_a_network() -> None:
     own = graphs()
     one, two = trial(TASKS["gender"], own, seed=1), trial(TASKS["gender"], own, seed=2)

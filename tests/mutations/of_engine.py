@@ -98,7 +98,7 @@ MUTATIONS = (
     Mutation(
         "rate of the first step for ever", "engine/fitting.py",
         "rate_factor(self._train, self.step, self._steps)", "rate_factor(self._train, 0, self._steps)",
-        "warm-up and schedule do nothing", ("tests/engine/test_graphs.py", "tests/engine/test_learner.py"),
+        "warm-up and schedule do nothing", ("tests/engine/test_graphs.py",), slow=True,
     ),
     Mutation(
         "optimiser not restored", "engine/fitting.py",
@@ -108,30 +108,30 @@ MUTATIONS = (
     Mutation(
         "a rate that Python holds", "engine/update.py",
         "self._rate.fill_(rate)", "pass",
-        "recorded steps keep the rate of their recording", ("tests/engine/test_graphs.py",),
+        "recorded steps keep the rate of their recording", ("tests/engine/test_graphs.py",), slow=True,
     ),
     Mutation(
         "moments of the trial before", "engine/graphs.py",
         "table.update({name: place[id(tensor)] for name, tensor in table.items() if tensor is not None})\n"
         "        self.update.reset()\n",
         "table.update({name: place[id(tensor)] for name, tensor in table.items() if tensor is not None})\n",
-        "a trial depends on the one before", ("tests/engine/test_graphs.py",),
+        "a trial depends on the one before", ("tests/engine/test_graphs.py",), slow=True,
     ),
     Mutation(
         "weights of the trial before", "engine/graphs.py",
         "                own.copy_(tensor)\n", "                pass\n",
-        "a trial goes on from the one before", ("tests/engine/test_graphs.py",),
+        "a trial goes on from the one before", ("tests/engine/test_graphs.py",), slow=True,
     ),
     Mutation(
         "a recorded step sees its first batch again", "engine/graphs.py",
         "            own.copy_(new)\n", "            pass\n",
-        "every step of a shape trains on one clip", ("tests/engine/test_graphs.py",),
+        "every step of a shape trains on one clip", ("tests/engine/test_graphs.py",), slow=True,
     ),
     Mutation(
         "moments restored as other tensors", "engine/update.py",
         "                tensor.copy_(kept[name])\n",
         "                self._optimiser.state[parameter][name] = kept[name].clone()\n",
-        "recorded steps go on from no state", ("tests/engine/test_graphs.py",),
+        "recorded steps go on from no state", ("tests/engine/test_graphs.py",), slow=True,
     ),
     Mutation(
         "state of another configuration used", "engine/checkpoints.py",
