@@ -27,8 +27,8 @@ from typing import get_args
 
 from engine.mps import serving
 from grids.errors import UserError, one_line_errors
-from grids.grid import Sharing
 from grids.machine import OBJECT_STORE_BYTES, no_descendants
+from grids.resources import Sharing
 
 PORTS = (
     "port", "dashboard-port", "ray-client-server-port", "node-manager-port", "object-manager-port",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cluster.site import Site
 from grids.errors import UserError
-from grids.grid import Sharing
+from grids.resources import Sharing
 
 BODY = Path(__file__).with_name("job.sh")
 TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")

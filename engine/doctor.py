@@ -15,8 +15,9 @@ from pathlib import Path
 from engine.mps import PROGRAM, in_use
 from engine.sync import answers, has_key
 from grids.files import expanded
-from grids.grid import NO_BACKBONE, Grid, Resources, Tracking
+from grids.grid import NO_BACKBONE, Grid
 from grids.machine import LONGEST_SOCKET_PATH, RAY_SOCKET
+from grids.resources import Resources, Tracking
 from tasks.data.cache import cache_folder
 
 SHARED_MEMORY_BYTES = 512 * 1024**2

@@ -16,7 +16,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Protocol
 
@@ -116,7 +116,7 @@ class Machine:
         self.update.reset()
 
     def run(self, network: nn.Module, batch: Batch, step: Step) -> tuple[torch.Tensor, torch.Tensor]:
-        """Takes a step on the adopted network, recorded if it can be. Returns loss and norm, on the device."""
+        """Takes a step on the adopted network, recorded if it can be. Returns its loss and norm, of shape ()."""
         key = _shapes(batch)
         if key not in self._recorded:
             self._seen[key] += 1
@@ -148,30 +148,28 @@ class Machine:
         start, before = time.perf_counter(), _reserved(self._device)
         try:
             replay = self._recorder.record(work)
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:  # no memory, or an operator that no graph can hold
             self.update.clear()
             torch.cuda.empty_cache()
-            logger.warning("no memory to record a step of %s: it runs unrecorded", tuple(batch.values.shape))
+            why = " ".join(str(error).split())[:200]
+            logger.warning("a step of %s runs unrecorded: %s", tuple(batch.values.shape), why)
             return False
         self._recorded[key] = Recorded(static, replay, network)
         self.costs.append(Cost(time.perf_counter() - start, _reserved(self._device) - before))
         return True
 
 
-@dataclass
 class Graphs:
     """The machines of a process on one device.
 
     Attributes:
-        device: where they are.
-        recorder: records their steps.
         quiet: held while a step is recorded, and by whoever gives the device work in another thread.
     """
 
-    device: torch.device
-    recorder: Recorder
-    quiet: Any = field(default_factory=threading.RLock)
-    _machines: OrderedDict[Hashable, Machine] = field(default_factory=OrderedDict)
+    def __init__(self, device: torch.device, recorder: Recorder) -> None:
+        self.quiet = threading.RLock()
+        self._device, self._recorder = device, recorder
+        self._machines = OrderedDict[Hashable, Machine]()
 
     @contextmanager
     def lend(self, task: Task, network: nn.Module, train: Train) -> Iterator[Machine]:
@@ -186,7 +184,7 @@ class Graphs:
         if key not in self._machines:
             while len(self._machines) >= MOST_MACHINES:
                 self._machines.popitem(last=False)
-            self._machines[key] = Machine(network, train, self.device, self)
+            self._machines[key] = Machine(network, train, self._device, self)
         self._machines.move_to_end(key)
         machine = self._machines[key]
         machine.adopt(network)
@@ -197,7 +195,7 @@ class Graphs:
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
         """Records while nobody else gives the device work."""
         with self.quiet:
-            return self.recorder.record(work)
+            return self._recorder.record(work)
 
     @property
     def costs(self) -> list[Cost]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from engine.cost import Audio, Estimate, at_once, estimate
+from engine.cost import Audio, Estimate, Sharing, at_once, estimate
 from engine.job import Job
 from engine.plan import Plan, Selection
 from engine.power import (
@@ -81,15 +81,33 @@ def time_rows(job: Job, needed: Estimate | None) -> list[Row]:
         return [("time", "unknown: no trial has finished here")]
     resources = job.grid.resources
     workers, fit = resources.workers_per_trial, at_once(job)
-    gpus = workers * resources.gpus_per_trial
+    measured, asked = needed.sharing.gpus, resources.gpus_per_trial
+    gpus = workers * (asked if measured is None else measured)
     cores = workers * resources.cpus_per_trial
     devices = f"{_span(needed, gpus)} GPU-hours" if gpus else f"{_span(needed, cores)} core-hours"
     here = f"{_span(needed, 1 / fit)} hours on this machine, {fit} at once" if fit else "no trial fits this machine"
-    why = f"from {needed.trials} finished trials on {needed.device}; start-up and tracking come on top"
+    if measured not in (None, asked):
+        here = f"measured with {_a_gpu(measured)}, the grid asks for {_a_gpu(asked)}: unknown how that changes it"
+    shared = f", {_shared(needed.sharing)}" if measured != 0 else ""
+    why = f"from {needed.trials} finished trials on {needed.device}{shared}; start-up and tracking come on top"
     total = needed.hours or 1.0
     shares = sorted(needed.phases.items(), key=lambda item: -item[1])
     phases = ", ".join(f"{name} {hours:.3g} h ({hours / total:.0%})" for name, hours in shares)
     return [("time", f"{devices}; {here}; {why}"), ("phases", f"{phases}, summed over trials")]
+
+
+def _shared(sharing: Sharing) -> str:
+    """How many trials shared a GPU when they were measured."""
+    if sharing.gpus is None:
+        return "how many shared a GPU is unknown"
+    return _a_gpu(sharing.gpus) + ("" if sharing.how == Sharing.how else f" ({sharing.how})")
+
+
+def _a_gpu(gpus: float) -> str:
+    """How many trials share a GPU."""
+    if gpus > 1:
+        return f"{gpus:g} GPUs a trial"
+    return f"{int(1 / gpus)} trial{'s' if gpus <= 0.5 else ''} a GPU" if gpus else "no GPU"
 
 
 def _span(needed: Estimate, factor: float) -> str:

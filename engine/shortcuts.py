@@ -20,7 +20,7 @@ import torch
 
 from engine.graphs import Graphs, graphs_on, unrecordable
 from engine.room import MOST_SECONDS, Room, shared_room
-from grids.grid import Resources
+from grids.resources import Resources
 from tasks.base import Kernels, Task
 
 CPU_SECONDS = 60.0  # of audio in a batch of evaluation
@@ -67,9 +67,13 @@ def shortcuts(resources: Resources, task: Task, device: torch.device) -> Shortcu
 
 def room(resources: Resources, task: Task, device: torch.device) -> Room:
     """The size of a trial's batches of evaluation. Workers deal them out, so theirs are fixed."""
-    if device.type != "cuda":
-        return Room(resources.evaluation_seconds or CPU_SECONDS)
-    if "memory" in resources.without or resources.workers_per_trial > 1:
-        return Room(resources.evaluation_seconds or MOST_SECONDS)
+    fixed = evaluation_seconds(resources)
+    if device.type != "cuda" or "memory" in resources.without or resources.workers_per_trial > 1:
+        return Room(fixed)
     kind = f"{type(task).__qualname__} {task.options} {getattr(task, 'model', '')}"
     return shared_room(device, min(resources.gpus_per_trial, 1.0), kind, resources.evaluation_seconds)
+
+
+def evaluation_seconds(resources: Resources) -> float:
+    """Seconds of audio in a batch of evaluation; on a GPU the most that it may be, where memory decides."""
+    return resources.evaluation_seconds or (MOST_SECONDS if resources.gpus_per_trial else CPU_SECONDS)

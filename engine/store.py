@@ -86,7 +86,7 @@ class Pass:
         seconds: phase -> seconds (data, load, train, evaluate, keep).
         device: what it ran on.
         numerics: what limits exactness: threads, workers, precision (also that of evaluation, where it is another one),
-            on a GPU whether TF32 was used, library versions.
+            on a GPU whether TF32 was used, library versions; and how a GPU was shared.
         code_version: version of this program.
         started: ISO 8601, UTC.
         peak_bytes: the most memory of the GPU that the trial held at once; 0 on a CPU.

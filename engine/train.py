@@ -32,6 +32,7 @@ from engine.shortcuts import Shortcuts, room, shortcuts
 from engine.store import Pass, Result
 from grids.errors import UserError
 from grids.mixture import Mixture, Trial
+from grids.resources import Resources
 from tasks.adapters import trained_share
 from tasks.backbones import loaded_on
 from tasks.base import Setup, Task
@@ -129,7 +130,7 @@ def run_trial(
         languages=tuple(sorted({score.language for score in scored.scores})),
         seconds=clock.seconds,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        numerics={**numerics, **_found(fitted, learner)},
+        numerics={**numerics, **_found(fitted, learner), **_sharing(job.grid.resources)},
         code_version=job.code_version,
         started=started.isoformat(timespec="seconds"),
         peak_bytes=max(learner.room.peak, torch.cuda.max_memory_reserved(device)) if device.type == "cuda" else 0,
@@ -262,6 +263,12 @@ def _found(fitted: Fitted, learner: Learner) -> dict[str, float]:
     return {name: value for name, value in found.items() if value}
 
 
+def _sharing(resources: Resources) -> dict[str, Any]:
+    """How a GPU was shared: it changes no number, so that a training goes on under another share."""
+    how = {"gpus_per_trial": resources.gpus_per_trial, "sharing": "mps" if in_use() else "processes"}
+    return how if resources.gpus_per_trial else {}
+
+
 def _numerics(job: Job, world: World, fast: Shortcuts) -> dict[str, Any]:
     """What the last bits of a result depend on."""
     train, on_gpu = job.train, job.grid.resources.gpus_per_trial > 0
@@ -273,6 +280,5 @@ def _numerics(job: Job, world: World, fast: Shortcuts) -> dict[str, Any]:
         **({"tf32": "tf32" in (train.precision, train.scored_in)} if on_gpu else {}),
         "torch": str(torch.__version__),
         "deterministic": not on_gpu,
-        **({"sharing": "mps" if in_use() else "processes"} if on_gpu else {}),
         **fast.numerics,
     }

@@ -9,12 +9,13 @@ that puts batches together; the device does the arithmetic.
 import hashlib
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 from torchaudio.functional import add_noise, fftconvolve
 
@@ -167,8 +168,9 @@ def augmented(batch: Batch, drawn: Mapping[str, torch.Tensor]) -> Batch:
         if "impulse" in drawn:
             waves_BT = fftconvolve(waves_BT, drawn["impulse"])[:, : waves_BT.shape[1]]
         if "noise" in drawn:
-            waves_BT = add_noise(waves_BT, drawn["noise"], drawn["noise_db"], batch.lengths)
-    return Batch(waves_BT, batch.lengths, batch.labels)
+            behind = waves_BT.shape[1] - drawn["noise"].shape[1]  # a ladder may pad waves beyond the longest clip
+            waves_BT = add_noise(waves_BT, pad(drawn["noise"], (0, behind)), drawn["noise_db"], batch.lengths)
+    return replace(batch, values=waves_BT)
 
 
 def in_noise(batch: Batch, decibels: float) -> Batch:
@@ -181,7 +183,7 @@ def in_noise(batch: Batch, decibels: float) -> Batch:
     for row_T, own in zip(noise_KT, found, strict=True):
         row_T[: len(own)] = own.to(row_T)
     ratio_K = torch.full_like(batch.lengths, decibels, dtype=torch.float32)
-    return Batch(add_noise(batch.values, noise_KT, ratio_K, batch.lengths), batch.lengths, batch.labels)
+    return replace(batch, values=add_noise(batch.values, noise_KT, ratio_K, batch.lengths))
 
 
 def middle(batch: Batch, size: int) -> Batch:

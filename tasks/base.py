@@ -206,6 +206,11 @@ class Task(Protocol):
         options: the options of this grid.
         train: the task's own training settings; the grid's [train] overrides them.
         metrics: what it measures; exactly one is primary.
+
+    A task whose loss asks the device for no value, and depends on nothing but tensors of the batch and the network's
+    parameters and buffers, may say `recordable = True`: on a GPU its steps become CUDA graphs (`engine.graphs`). It may
+    name in `padded_head` a linear layer of its network, with a bias, that gives a softmax's logits: heads of like size
+    then share their graphs.
     """
 
     Options: ClassVar[type[Any]]

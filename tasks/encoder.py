@@ -266,7 +266,7 @@ class MaskedChannelNorm(nn.Module):
 def grouped_product(
     hidden_KFH: torch.Tensor, weight_OIW: torch.Tensor, bias_O: torch.Tensor | None, groups: int, padding: int
 ) -> torch.Tensor:
-    """A grouped convolution over time, of stride 1, as one batched matrix product; autocast as a convolution does.
+    """A grouped convolution over time, of stride 1, as one batched matrix product, which autocast meets as one.
 
     cuDNN has no kernel on tensor cores for 16 groups of 48 channels and a window of 128: on an H100 it took 49 of the
     56 ms that a training step of HuBERT-base kept the GPU busy.
@@ -281,9 +281,6 @@ def grouped_product(
     Returns:
         (K, F + 2 padding - W + 1, O).
     """
-    device = hidden_KFH.device.type
-    if torch.is_autocast_enabled(device):
-        hidden_KFH = hidden_KFH.to(torch.get_autocast_dtype(device))
     width = weight_OIW.shape[2]
     each = hidden_KFH.shape[1] * hidden_KFH.shape[2] * width
     most = len(hidden_KFH) if torch.is_grad_enabled() else max(1, MOST_COLUMNS // each)
@@ -323,7 +320,7 @@ def masked_mean(hidden_KFH: torch.Tensor, mask_KF: torch.Tensor) -> torch.Tensor
 
 
 def frame_counts(lengths_K: torch.Tensor, strides: Sequence[tuple[int, int]]) -> torch.Tensor:
-    """Frames that convolutions without padding, (kernel, stride) each, leave of so many samples."""
+    """(K,) samples -> (K,) frames that convolutions without padding, (kernel, stride) each, leave of them."""
     for kernel, stride in strides:
         lengths_K = torch.div(lengths_K - kernel, stride, rounding_mode="floor") + 1
     return lengths_K
@@ -337,7 +334,7 @@ def use_kernels(network: Any, kernels: Kernels) -> None:
 
 
 def hand_over(network: nn.Module, drawn: Mapping[str, torch.Tensor]) -> None:
-    """Gives the encoders of a network what `Encoder.draw` drew for the step that comes."""
+    """Gives the encoders of a network the masks, (K, F) and (K, H), that `draw` drew for the step that comes."""
     for part in network.modules():
         if isinstance(part, Encoder):
             part.drawn = {name: mask for name, mask in drawn.items() if name in ("time_mask", "feature_mask")}

@@ -71,7 +71,7 @@ class WhisperEncoder(Encoder):
         return Frames(tuple(layer[:, :most] for layer in kept), mask_KF)
 
     def draw(self, counts: Sequence[int], total: int) -> dict[str, torch.Tensor]:
-        """Nothing: Whisper masks its features elsewhere than in its encoder."""
+        """No (K, F) mask: Whisper masks its features elsewhere than in its encoder."""
         return {}
 
     def _features(self, waves_KT: torch.Tensor) -> torch.Tensor:

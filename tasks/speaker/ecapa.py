@@ -240,6 +240,11 @@ class Ecapa(SpeakerSystem):
     train: ClassVar = Train(learning_rate=1e-3, weight_decay=2e-5, epochs=20, batch_size=32)
     options: EcapaOptions
 
+    @property
+    def recordable(self) -> bool:
+        """Whether a step can be recorded: each makes the filters of a speed anew, on the host."""
+        return not self.options.augmentation.speeds
+
     def weights_sha(self) -> str:
         """The starting point's, after a look whether it fits; "" if there is none."""
         if self.model.backbone == NO_BACKBONE:

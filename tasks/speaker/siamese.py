@@ -100,6 +100,7 @@ class Siamese(SpeakerSystem):
 
     Options: ClassVar = SiameseOptions
     train: ClassVar = Train(learning_rate=1e-3, epochs=5, batch_size=32)
+    recordable: ClassVar = True
     options: SiameseOptions
 
     def weights_sha(self) -> str:

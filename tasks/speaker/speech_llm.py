@@ -81,6 +81,7 @@ class SpeechLLM(SpeakerSystem):
 
     Options: ClassVar = SpeechLLMOptions
     train: ClassVar = Train(learning_rate=1e-3, weight_decay=0.01, epochs=20, batch_size=32)
+    recordable: ClassVar = True
 
     options: SpeechLLMOptions
 

@@ -12,7 +12,7 @@ import pytest
 from cluster.script import Request, job_script, seconds
 from cluster.site import Container, Site, load_site
 from grids.errors import UserError
-from grids.grid import Sharing
+from grids.resources import Sharing
 
 SITES = Path(__file__).parents[2] / "cluster" / "sites"
 REQUEST = Request(

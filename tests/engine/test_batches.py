@@ -147,9 +147,12 @@ def test_a_plan_counts_the_audio_of_the_steps(tmp_path: Path) -> None:
              "train": {"budget": "steps", "steps": 6, "batch_seconds": 2.0}}  # fmt: skip
     audio = Audio(job := make_job(parse(table, "g"), tmp_path / "results"))
     block = audio._block("ca", 2)
-    batches = len(list(length_batches([(clip,) for clip in block.clips], 2.0)))
-    assert batches == 2
-    assert audio.trained(Mixture.parse("ca", job.grid.samples)) == pytest.approx(block.seconds * 6 / batches)
+    groups = list(length_batches([(clip,) for clip in block], 2.0))
+    assert len(groups) == 2
+    found = audio.trained(Mixture.parse("ca", job.grid.samples))
+    assert found.steps == pytest.approx(6)
+    assert found.seconds == pytest.approx(sum(clip.seconds for clip in block) * 3)
+    assert found.padded == pytest.approx(sum(padded([block[n] for n in group]) for group in groups) * 3)
 
 
 def test_a_negative_limit_is_refused() -> None:

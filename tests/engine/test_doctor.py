@@ -12,7 +12,7 @@ import pytest
 from engine import doctor
 from engine.commands import doctor as doctor_command
 from engine.doctor import Finding
-from grids.grid import Resources
+from grids.resources import Resources
 from tests.engine.jobs import toy_grid
 from tests.engine.runs import ROOT
 from tests.engine.wandb_files import server

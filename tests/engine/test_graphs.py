@@ -1,5 +1,6 @@
 """Recorded steps: the bits of steps taken one by one, on the tensors of a process that later trials use again."""
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,15 @@ from hypothesis import strategies as st
 from torch import nn
 
 from engine.checkpoints import PausedError
-from engine.fitting import World
+from engine.fitting import World, rate_factor
 from engine.graphs import MOST_MACHINES, Graphs, Recorder, unrecordable
+from engine.inputs import FrozenOutputs, Inputs
 from engine.learner import Learner
 from engine.room import Room
 from engine.shortcuts import Shortcuts
 from grids.grid import Model, Train
 from grids.mixture import Mixture
+from tasks.augment import Augmentation
 from tasks.base import Kernels, Setup, Task
 from tasks.data.clips import Clip
 from tasks.encoder import Encoder
@@ -28,15 +31,18 @@ from tasks.lid import Language, LanguageOptions
 from tasks.speaker.mhubert import IdentificationOptions, SpeakerIdentification
 from tests.engine.learners import StopsAt
 from tests.engine.tape import NeverRecorder, TapeRecorder
+from tests.tasks.test_contract import NAMES, make
 from tests.tasks.waves import MadeWaves, make_clips
 
 CPU = torch.device("cpu")
 KERNELS = Kernels(product=True, attention=True, norm=True)
+OTHERS = ("speaker/ecapa", "speaker/siamese", "speaker/speech_llm")
 TASKS: dict[str, Task] = {
     "gender": Gender(GenderOptions(), Model(backbone="tiny-groupnorm")),
     "lid": Language(LanguageOptions(), Model(backbone="tiny")),
     "speaker/mhubert": SpeakerIdentification(IdentificationOptions(layers=2), Model(backbone="tiny-groupnorm")),
 }
+ALL = {**TASKS, **{name: make(name) for name in OTHERS}}
 CLIPS = (*make_clips("no", "train", speakers=6, clips_each=3), *make_clips("zh-CN", "train", speakers=3, clips_each=3))
 TESTS = {"no": make_clips("no", "test", speakers=2, clips_each=2)}
 
@@ -59,7 +65,10 @@ def trial(
     torch.manual_seed(seed)
     np.random.seed(seed)
     fast = Shortcuts(KERNELS, 0.3, own)
-    return Learner(task, network, MadeWaves(), train, CPU, World(), Room(4.0), log, fast)
+    inputs: Inputs = MadeWaves()
+    if (frozen := task.frozen(network)) is not None:
+        inputs = FrozenOutputs(frozen, inputs, Path(tempfile.mkdtemp()), CPU, 10.0)
+    return Learner(task, network, inputs, train, CPU, World(), Room(4.0), log, fast)
 
 
 def trained(one: Learner, clips: tuple[Clip, ...] = CLIPS, **how: Any) -> dict[str, torch.Tensor]:
@@ -74,10 +83,15 @@ def assert_equal(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tens
         assert torch.equal(tensor, other[name]), name
 
 
-@pytest.mark.parametrize("name", TASKS)
+def test_every_task_that_says_so_is_recorded_here() -> None:
+    said = {name for name in NAMES if getattr(make(name), "recordable", False)}
+    assert said == {*ALL, "speaker/mhubert_validated", "speaker/untrained"}, "the last two have steps of the others"
+
+
+@pytest.mark.parametrize("name", [*TASKS, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)])
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_recorded_steps_have_the_bits_of_steps_taken_one_by_one(name: str, precision: str) -> None:
-    how = {"precision": precision, "epochs": 2, "weight_decay": 0.05}
+    how = {"precision": precision, "epochs": 2, "weight_decay": 0.05, "batch_size": 1 if name in TASKS else 4}
     logged: dict[str, list[tuple[float, float, float]]] = {"recorded": [], "one by one": []}
     found = []
     for kind, recorder in (("recorded", TapeRecorder()), ("one by one", NeverRecorder())):
@@ -85,11 +99,33 @@ def test_recorded_steps_have_the_bits_of_steps_taken_one_by_one(name: str, preci
         def log(step: int, values: Mapping[str, Any], kind: str = kind) -> None:
             logged[kind].append((float(values["loss"]), float(values["gradient_norm"]), values["learning_rate"]))
 
-        found.append(trained(trial(TASKS[name], graphs(recorder), log=log, **how)))
+        found.append(trained(trial(ALL[name], graphs(recorder), log=log, **how)))
+        assert kind == "one by one" or recorder.tapes
     assert_equal(*found)
     assert logged["recorded"] == logged["one by one"]
-    assert len(logged["recorded"]) == 2 * len(CLIPS)
-    assert len({loss for loss, *_ in logged["recorded"]}) > len(CLIPS), "the losses are the steps' own"
+    assert len({loss for loss, *_ in logged["recorded"]}) > len(logged["recorded"]) / 2, "the losses are the steps' own"
+
+
+@pytest.mark.parametrize("recorder", [TapeRecorder(), NeverRecorder()])
+def test_each_step_has_its_own_rate(recorder: Recorder) -> None:
+    """AdamW's first step moves weights by the rate, whatever the gradient is; a later one by 3.2 times it at most."""
+    train = Train(learning_rate=1e-3, warmup=0.5, schedule="linear")
+    moved, rates = list[float](), list[float]()
+
+    def log(step: int, values: Mapping[str, Any]) -> None:
+        now = one.network.head.weight.detach().clone()
+        moved.append(float((now - before[-1]).abs().max()))
+        before.append(now)
+        rates.append(values["learning_rate"])
+
+    one = trial(TASKS["gender"], graphs(recorder), log=log, warmup=0.5, schedule="linear")
+    before = [one.network.head.weight.detach().clone()]
+    trained(one)
+    steps = len(CLIPS)
+    assert rates == [1e-3 * rate_factor(train, step, steps) for step in range(steps)]
+    assert moved[0] == pytest.approx(rates[0], rel=1e-2)
+    assert all(step <= 3.2 * rate for step, rate in zip(moved, rates, strict=True))
+    assert rates[0] < 0.1 * max(rates)
 
 
 def test_a_step_is_recorded_when_its_shape_comes_again_and_serves_every_later_trial() -> None:
@@ -217,9 +253,8 @@ def test_a_process_keeps_few_kinds_of_networks() -> None:
 
 
 def test_what_cannot_be_recorded_says_why() -> None:
-    from tests.tasks.test_contract import make
-
     assert unrecordable(TASKS["gender"]) == ""
+    assert "not recorded" in unrecordable(make("speaker/ecapa", augmentation=Augmentation(speeds=(0.9, 1.0))))
     assert "workers" in unrecordable(TASKS["gender"], workers=2)
     assert "LayerDrop" in unrecordable(Gender(GenderOptions(), Model(backbone="tiny", layerdrop=0.1)))
     assert "not recorded" in unrecordable(make("asr/ctc"))

@@ -17,8 +17,8 @@ import pytest
 
 from engine import mps
 from engine.mps import LOGS, PIPES, RUNS, in_use, serving
-from engine.shortcuts import Shortcuts
 from grids.errors import UserError
+from grids.resources import Resources
 from tests.engine.jobs import toy_job
 from tests.engine.mps_daemon import Fake, install, processes
 from tests.engine.runs import ROOT
@@ -298,16 +298,15 @@ def test_the_keeper_says_that_all_is_well_in_one_word(fake: Fake, plain: Path) -
 
 @pytest.mark.parametrize("gpus", [0.0, 0.25])
 def test_a_result_says_what_it_was_computed_under(tmp_path: Path, fake: Fake, gpus: float) -> None:
-    from engine.fitting import World
-    from engine.train import _numerics
+    from engine.train import _sharing
 
-    job = toy_job(tmp_path / "job", resources={"gpus_per_trial": gpus})
-    before = _numerics(job, World.current(), Shortcuts())
+    resources = Resources(gpus_per_trial=gpus)
+    before = _sharing(resources)
     with serving(True):
-        inside = _numerics(job, World.current(), Shortcuts())
-    if gpus:
-        assert (before.pop("sharing"), inside.pop("sharing")) == ("processes", "mps")
-    assert before == inside
+        inside = _sharing(resources)
+    shared = {"gpus_per_trial": gpus}
+    assert before == ({**shared, "sharing": "processes"} if gpus else {})
+    assert inside == ({**shared, "sharing": "mps"} if gpus else {})
 
 
 @pytest.mark.parametrize(("address", "sharing", "daemons"), [("", "mps", 1), ("", "processes", 0), ("h:1", "mps", 0)])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.cost import Audio, estimate
+from engine.cost import Audio, Workload, estimate
 from engine.job import Job, settle
 from engine.pilot import gpu_advice, pilot_part, pilot_rows, time_rows
 from engine.plan import Pending, Selection, make_plan
@@ -23,13 +23,14 @@ LANGUAGES = ["ca", "no", "zh-CN", "eu", "tr"]
 
 
 class KnownAudio(Audio):
-    """A second a training sample, ten a test set."""
+    """A step and a second a training sample, ten seconds a test set."""
 
-    def trained(self, mixture: Mixture) -> float:
-        return float(sum(mixture.total_samples.values()))
+    def trained(self, mixture: Mixture) -> Workload:
+        samples = float(sum(mixture.total_samples.values()))
+        return Workload(samples, samples, samples)
 
-    def scored(self, languages: Sequence[str]) -> float:
-        return 10.0 * len(languages)
+    def scored(self, languages: Sequence[str]) -> Workload:
+        return Workload(len(languages), 10.0 * len(languages), 10.0 * len(languages))
 
 
 def write(job: Job, text: str, phases: dict[str, float], seed: int = 0, device: str = "cpu", day: int = 1) -> None:

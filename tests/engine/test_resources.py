@@ -7,7 +7,7 @@ import pytest
 
 from engine.run import _concurrent_trials
 from grids.errors import UserError
-from grids.grid import Resources
+from grids.resources import Resources
 from tests.engine.jobs import toy_job
 
 MACHINE = {"CPU": 4.0, "GPU": 2.0}

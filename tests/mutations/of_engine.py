@@ -57,7 +57,7 @@ MUTATIONS = (
     ),
     Mutation(
         "dropout off in training", "engine/learner.py",
-        "        self.network.train()\n        fitting", "        self.network.eval()\n        fitting",
+        "        self.network.train()\n        with", "        self.network.eval()\n        with",
         "dropout does nothing", ("tests/engine/test_fitting.py",),
     ),
     Mutation(
@@ -81,8 +81,8 @@ MUTATIONS = (
         "a batch in parts counts more", ("tests/engine/test_fitting.py",),
     ),
     Mutation(
-        "gradients not clipped", "engine/fitting.py",
-        'self._train.gradient_clip or float("inf")', 'float("inf")',
+        "gradients not clipped", "engine/update.py",
+        'train.gradient_clip or float("inf")', 'float("inf")',
         "gradient_clip does nothing", ("tests/engine/test_learner.py",),
     ),
     Mutation(
@@ -96,14 +96,42 @@ MUTATIONS = (
         "dropout after a pause is another", ("tests/engine/test_fitting.py",),
     ),
     Mutation(
-        "schedule not restored", "engine/fitting.py",
-        '        self._schedule.load_state_dict(state["schedule"])\n', "",
-        "the learning rate starts anew", ("tests/engine/test_fitting.py",),
+        "rate of the first step for ever", "engine/fitting.py",
+        "rate_factor(self._train, self.step, self._steps)", "rate_factor(self._train, 0, self._steps)",
+        "warm-up and schedule do nothing", ("tests/engine/test_graphs.py", "tests/engine/test_learner.py"),
     ),
     Mutation(
         "optimiser not restored", "engine/fitting.py",
-        '        self._optimiser.load_state_dict(state["optimiser"])\n', "",
+        '        self._update.load_state(state["update"])\n', "",
         "AdamW's moments start anew", ("tests/engine/test_fitting.py",),
+    ),
+    Mutation(
+        "a rate that Python holds", "engine/update.py",
+        "self._rate.fill_(rate)", "pass",
+        "recorded steps keep the rate of their recording", ("tests/engine/test_graphs.py",),
+    ),
+    Mutation(
+        "moments of the trial before", "engine/graphs.py",
+        "table.update({name: place[id(tensor)] for name, tensor in table.items() if tensor is not None})\n"
+        "        self.update.reset()\n",
+        "table.update({name: place[id(tensor)] for name, tensor in table.items() if tensor is not None})\n",
+        "a trial depends on the one before", ("tests/engine/test_graphs.py",),
+    ),
+    Mutation(
+        "weights of the trial before", "engine/graphs.py",
+        "                own.copy_(tensor)\n", "                pass\n",
+        "a trial goes on from the one before", ("tests/engine/test_graphs.py",),
+    ),
+    Mutation(
+        "a recorded step sees its first batch again", "engine/graphs.py",
+        "            own.copy_(new)\n", "            pass\n",
+        "every step of a shape trains on one clip", ("tests/engine/test_graphs.py",),
+    ),
+    Mutation(
+        "moments restored as other tensors", "engine/update.py",
+        "                tensor.copy_(kept[name])\n",
+        "                self._optimiser.state[parameter][name] = kept[name].clone()\n",
+        "recorded steps go on from no state", ("tests/engine/test_graphs.py",),
     ),
     Mutation(
         "state of another configuration used", "engine/checkpoints.py",
@@ -229,5 +257,16 @@ MUTATIONS = (
         "nothing acts after a step", "engine/fitting.py",
         "part.after_step(self._network, rate)", "part.after_step(self._network, 0.0)",
         "elastic weight consolidation holds no weight", ("tests/tasks/translation/test_translation.py",),
+    ),
+    Mutation(
+        "padding left out of the estimate", "engine/cost.py",
+        "padded = sum(count * size * _expected_longest(rungs, size) for count, size in batches)",
+        "padded = float(rungs.sum())",
+        "hours are wrong where batches are padded", ("tests/engine/test_cost.py",),
+    ),
+    Mutation(
+        "trials that shared a GPU otherwise are mixed", "engine/cost.py",
+        "(one.device, one.sharing) == (ran[-1].device, ran[-1].sharing)", "one.device == ran[-1].device",
+        "hours of eight trials a GPU from trials that had it alone", ("tests/engine/test_cost.py",),
     ),
 )  # fmt: skip

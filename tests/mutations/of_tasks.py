@@ -94,31 +94,57 @@ MUTATIONS = (
         "a new release is never seen", ("tests/tasks/data/test_prepare.py",),
     ),
     Mutation(
-        "mask dropped in pooling", "tasks/backbones.py",
+        "mask dropped in pooling", "tasks/encoder.py",
         "return (hidden_KFH * weights_KF1).sum(1) / weights_KF1.sum(1)", "return hidden_KFH.mean(1)",
         "a clip's embedding depends on its batch", ("tests/tasks/test_contract.py",),
     ),
     Mutation(
-        "mask dropped in normalisation of waves", "tasks/backbones.py",
+        "mask dropped in normalisation of waves", "tasks/encoder.py",
         "mean_K1 = (values_KT * valid_KT).sum(1, keepdim=True) / count_K1",
         "mean_K1 = values_KT.mean(1, keepdim=True)",
         "a clip's wave depends on its batch", ("tests/tasks/test_backbones.py",),
     ),
     Mutation(
-        "mask dropped in group norm", "tasks/backbones.py",
-        "if self.lengths is None:", "if True:",
+        "mask dropped in group norm", "tasks/encoder.py",
+        "mean_KC1 = (values_KCF * valid_K1F).sum(2, keepdim=True) / counts_K11",
+        "mean_KC1 = values_KCF.mean(2, keepdim=True)",
         "mHuBERT's outputs depend on padding", ("tests/tasks/test_backbones.py",),
     ),
     Mutation(
-        "attention sees padding", "tasks/backbones.py",
-        "attention_mask=valid_KT.long(), ", "",
+        "attention sees padding", "tasks/encoder.py",
+        "hidden_KFH = layer(hidden_KFH, attention_mask=mask)", "hidden_KFH = layer(hidden_KFH, attention_mask=None)",
         "a clip's outputs depend on its batch", ("tests/tasks/test_backbones.py",),
     ),
     Mutation(
         "weights not restored between trials", "tasks/backbones.py",
-        "return copy.deepcopy(_pristine(resolve(model.backbone), model))",
-        "return _pristine(resolve(model.backbone), model)",
+        "return copy.deepcopy(_resident(resolve(model.backbone), model, _device.get()))",
+        "return _resident(resolve(model.backbone), model, _device.get())",
         "a trial goes on from the one before", ("tests/tasks/test_backbones.py",),
+    ),
+    Mutation(
+        "groups mixed up in the product", "tasks/encoder.py",
+        "windows_KNGIW.permute(2, 0, 1, 3, 4)", "windows_KNGIW.flip(2).permute(2, 0, 1, 3, 4)",
+        "the positional convolution is another one on a GPU", ("tests/tasks/test_encoder.py",),
+    ),
+    Mutation(
+        "mask dropped in the lean norm", "tasks/encoder.py",
+        "own_KCF = hidden_KCF * valid_K1F", "own_KCF = hidden_KCF",
+        "scores depend on padding on a GPU", ("tests/tasks/test_encoder.py",),
+    ),
+    Mutation(
+        "SpecAugment masks padding", "tasks/encoder.py",
+        "attention_mask=cast(Any, _within(frames_K, int(own)).long())", "attention_mask=None",
+        "a clip's masks depend on its batch", ("tests/tasks/test_encoder.py",),
+    ),
+    Mutation(
+        "the device is asked whether it is padded", "tasks/encoder.py",
+        'if mask_KF.device.type == "cpu" and not self.kernels.attention:', "if True:",
+        "the host waits for the GPU in each step", ("tests/tasks/test_encoder.py",),
+    ),
+    Mutation(
+        "rows without a class are likely", "tasks/examples.py",
+        "NEVER = -1e4", "NEVER = 0.0",
+        "padded heads learn something else", ("tests/engine/test_graphs.py",),
     ),
     Mutation(
         "SpecAugment as the backbone says", "tasks/backbones.py",
@@ -147,7 +173,7 @@ MUTATIONS = (
     ),
     Mutation(
         "embedding of the first layers", "tasks/speaker/mhubert.py",
-        "frames.hidden[-self.layers :]", "frames.hidden[: self.layers]",
+        "torch.stack(frames.hidden).float()", "torch.stack(frames.hidden[:1]).float()",
         "the option layers means others", ("tests/tasks/speaker",),
     ),
     Mutation(

@@ -2,6 +2,7 @@
 
 import math
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from engine.fitting import World
 from engine.inputs import FrozenOutputs, Inputs
 from engine.learner import Learner
 from engine.room import Room
+from engine.shortcuts import Shortcuts
 from grids.grid import Model, Train
 from grids.mixture import Mixture
 from tasks import TASKS, task_class
@@ -177,6 +179,22 @@ def test_outputs_do_not_depend_on_the_batch(
 ) -> None:
     alone, together = learner(name, clips, batch_seconds=0.01), learner(name, clips, batch_seconds=100.0)
     assert equal(outputs_of(alone.evaluate(tests)), outputs_of(together.evaluate(tests)), tolerance=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES_OR_SLOW if name != "toy"])
+def test_a_ladder_of_lengths_changes_no_output_and_no_loss(
+    name: str, clips: tuple[Clip, ...], tests: dict[str, tuple[Clip, ...]]
+) -> None:
+    outputs, losses = list[list[Output]](), list[torch.Tensor]()
+    for ladder in (0.0, 0.3):
+        one = replace(learner(name, clips), shortcuts=Shortcuts(ladder=ladder))
+        outputs.append(outputs_of(one.evaluate(tests)))
+        if name not in NOTHING_TO_TRAIN:
+            batch = one._training_batch(one.task.examples(one.network, clips, 1, 0)[:4])
+            one.network.eval()  # without what is drawn, and without batch norm over the batch
+            losses.append(one.task.loss(one.network, batch).detach())
+    assert equal(*outputs, tolerance=1e-5)
+    assert all(torch.allclose(losses[0], loss, rtol=1e-5, atol=1e-5) for loss in losses)
 
 
 @pytest.mark.parametrize("name", NAMES_OR_SLOW)

@@ -9,8 +9,9 @@ import pytest
 from engine.job import make_job
 from engine.plan import Pending
 from engine.train import run_trial
-from grids.grid import Tracking, load
+from grids.grid import load
 from grids.mixture import Mixture, Trial
+from grids.resources import Tracking
 from grids.seeds import Seeds
 
 GRIDS = Path(__file__).parents[3] / "grids"
