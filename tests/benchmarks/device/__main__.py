@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.benchmarks.device.crew import FailedError, Worker
 from tests.benchmarks.device.jobs import SECTIONS, Bench, jobs
 from tests.benchmarks.device.report import Report
 from tests.benchmarks.device.work import Scale
@@ -58,7 +59,11 @@ def _tables(options: argparse.Namespace, report: Report, clock: Clock, folder: s
     scale = (Scale.small if options.small else Scale)(str(Path(folder, "base")))
     missing = list[str]()
     with Bench(scale, options.small, counts, options.tests, report, Path(folder)) as bench:
-        found = bench.start(clock.left)
+        try:
+            found = bench.start(clock.left)
+        except FailedError as error:
+            report.line(f"FAILED: {error}")
+            return 1
         report.line(", ".join(f"{name} {value}" for name, value in found.items() if name != "backbone"))
         if found["device"] == "cpu":
             report.line(MEANS_NOTHING)
@@ -78,7 +83,6 @@ def _tables(options: argparse.Namespace, report: Report, clock: Clock, folder: s
 def _end_to_end(options: argparse.Namespace, report: Report, clock: Clock, folder: str) -> int:
     """The grid through Ray; see `grid_run`."""
     from tests.benchmarks.device import grid_run
-    from tests.benchmarks.device.crew import Worker
 
     worker = Worker()
     found = worker.call("work.start", folder, options.small, seconds=clock.left)

@@ -11,7 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from engine.inputs import collate, length_batches
 from engine.precision import AUTOCAST, autocast, tf32
 from grids.grid import Train
-from tasks.base import Batch
+from tasks.base import Batch, Kernels
+from tasks.encoder import use_kernels
 from tests.benchmarks.device.work import (
     RATE,
     Noise,
@@ -59,7 +60,8 @@ def flop(scale: Scale) -> dict[str, float]:
     counted = {}
     with sdpa_kernel(SDPBackend.MATH):
         for name in ("evaluate", "train"):
-            network.train(name == "train")
+            network.train(name == "train")  # PyTorch counts the gradient of a grouped convolution's weight 16 times
+            use_kernels(network, Kernels(product=name == "train"))
             with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(name == "train"):
                 found = network.embed(batch)
                 if name == "train":
