@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from tests.benchmarks.device.crew import FailedError, Worker
@@ -64,7 +65,10 @@ def _tables(options: argparse.Namespace, report: Report, clock: Clock, folder: s
         except FailedError as error:
             report.line(f"FAILED: {error}")
             return 1
-        report.line(", ".join(f"{name} {value}" for name, value in found.items() if name != "backbone"))
+        report.line(
+            f"{datetime.now():%Y-%m-%d}, "
+            + ", ".join(f"{name} {value}" for name, value in found.items() if name != "backbone")
+        )
         if found["device"] == "cpu":
             report.line(MEANS_NOTHING)
         for job in jobs(options.only, options.small):

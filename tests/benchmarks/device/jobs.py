@@ -1,5 +1,6 @@
 """What is measured, and in what order: a device may be ours for minutes only, so the most telling comes first."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from tests.benchmarks.device.work import PARTS, Scale
 
 SECTIONS = ("same", "steps", "scoring", "hours", "kill")
 CALL_SECONDS = 60.0  # that one variant may take before it counts as hanging
-CREW_SECONDS = 120.0
+CREW_SECONDS, KILL_SECONDS = 120.0, 60.0  # of all that a crew does, and of a kill: who has not answered by then hangs
 PRECISIONS = {False: ("fp16", "bf16"), True: ("fp32", "bf16")}  # the paper grids' comes first; a CPU has no fast half
 PROCESSES, MPS = "processes", "MPS"
 KILLED_OF = 3
@@ -58,10 +59,11 @@ class Bench:
     def __init__(
         self, scale: Scale, small: bool, counts: Sequence[int], tests: int, report: Report, folder: Path
     ) -> None:
+        self._worker = Worker()
+        self._worker.ask("work.start", str(folder), small)
         self.scale, self.small, self.counts, self.tests, self.report = scale, small, counts, tests, report
         self.folder, self.peaks, self.paces = folder, dict[str, float](), list[tuple[str, Pace]]()
         self.work, self.flop = of_the_paper(), dict[str, float]()
-        self._worker = Worker()
 
     def __enter__(self) -> "Bench":
         return self
@@ -70,8 +72,8 @@ class Bench:
         self._worker.kill()
 
     def start(self, seconds: float) -> dict[str, str]:
-        """Makes the backbone; says what is measured on what."""
-        found: dict[str, str] = self._worker.call("work.start", str(self.folder), self.small, seconds=seconds)
+        """Waits for the backbone; says what is measured on what."""
+        found: dict[str, str] = self._worker.answer(seconds)
         return found
 
     def call(self, what: str, *arguments: object, seconds: float) -> Any:
@@ -177,7 +179,7 @@ def _plain(precision: str) -> Job:
             folder.mkdir()
             plain.save_waves(str(folder), 40 if bench.small else 200, scale.seconds)
         asked = {"backbone": scale.backbone, "waves": str(folder), "precision": precision, "steps": scale.steps,
-                 "limit_seconds": scale.limit_seconds}  # fmt: skip
+                 "limit_seconds": scale.limit_seconds / 2}  # fmt: skip
         found = plain.start(asked, min(seconds, CALL_SECONDS))
         for batch in (1, 8):
             values = {"ms": found[f"ms_{batch}"], "ms_clip": [ms / batch for ms in found[f"ms_{batch}"]]}
@@ -192,7 +194,7 @@ def _plain(precision: str) -> Job:
         )
         bench.pace("plain loop", precision, pace)
 
-    return Job(f"plain loop, {precision}", 40, measure)
+    return Job(f"plain loop, {precision}", 25, measure)
 
 
 def _scoring(without: Sequence[str], precision: str) -> Job:
@@ -251,18 +253,21 @@ def _crew(bench: Bench, seconds: float, sharing: str, told: Sequence[str], preci
     from engine.mps import serving
     from tests.benchmarks.device import at_once
 
-    seconds, size = min(seconds, CREW_SECONDS), max([*bench.counts, KILLED_OF]) if "hours" in told else KILLED_OF
+    end = time.monotonic() + min(seconds, CREW_SECONDS)
+    size = max([*bench.counts, KILLED_OF]) if "hours" in told else KILLED_OF
     with ExitStack() as stack:
         if sharing == MPS and not stack.enter_context(serving(True, bench.folder)):
             bench.report.line("MPS: no daemon starts here, so nothing was measured through it")
             return
         workers = stack.enter_context(crew(size))
-        found = ask_all(workers, "at_once.ready", bench.scale, precision, 1 / size, seconds=seconds)
+        found = ask_all(workers, "at_once.ready", bench.scale, precision, 1 / size, seconds=end - time.monotonic())
         took, shapes, recorded, held = (max(one[name] for one in found) for name in at_once.READY)
         bench.report.line(f"{size} processes ({sharing}): ready {took:.1f} s after their first call; {recorded} of "
                           f"{shapes} shapes recorded; {held:.2f} GB each")  # fmt: skip
         for count in bench.counts if "hours" in told else ():
-            bench.pace(sharing, precision, at_once.pace(workers[:count], bench.scale, precision, seconds))
+            left = end - time.monotonic()
+            bench.pace(sharing, precision, at_once.pace(workers[:count], bench.scale, precision, left))
         if "kill" in told:
-            line = at_once.kill_one(workers[:KILLED_OF], bench.scale, precision, seconds)
+            left = min(end - time.monotonic(), KILL_SECONDS)
+            line = at_once.kill_one(workers[:KILLED_OF], bench.scale, precision, left)
             bench.report.line(f"kill -9, {sharing}: {line}")
