@@ -17,7 +17,8 @@ from tests.benchmarks.device.crew import FailedError, Worker, crew
 from tests.benchmarks.device.grid_run import compared
 from tests.benchmarks.device.jobs import PRECISIONS, SECTIONS, jobs, title
 from tests.benchmarks.device.report import Report, shown
-from tests.benchmarks.device.work import PARTS, Scale, first_stages, made_clips, shortcuts_without, this_device
+from tests.benchmarks.device.scale import PARTS, Scale
+from tests.benchmarks.device.work import first_stages, made_clips, shortcuts_without, this_device
 from tests.engine.runs import ROOT
 
 

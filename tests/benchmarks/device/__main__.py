@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.benchmarks.device.crew import FailedError, Worker
 from tests.benchmarks.device.jobs import SECTIONS, Bench, jobs
 from tests.benchmarks.device.report import Report
-from tests.benchmarks.device.work import Scale
+from tests.benchmarks.device.scale import Scale
 
 MEANS_NOTHING = "A CPU and a tiny encoder: this shows that everything runs. NONE OF THESE FIGURES MEANS ANYTHING."
 

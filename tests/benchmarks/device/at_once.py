@@ -20,15 +20,15 @@ from engine.graphs import CudaRecorder, Graphs
 from engine.inputs import collate
 from engine.precision import tf32
 from engine.shortcuts import Shortcuts
-from grids.grid import Train
+from grids.grid import Precision, Train
 from tasks.base import Batch
 from tests.benchmarks.device.arithmetic import Pace
 from tests.benchmarks.device.crew import FailedError, Worker, ask_all
+from tests.benchmarks.device.scale import Scale
 from tests.benchmarks.device.steps import MIDDLE, SEED
 from tests.benchmarks.device.work import (
     RATE,
     Noise,
-    Scale,
     first_stages,
     keep_to,
     made_clips,
@@ -60,7 +60,7 @@ def lengths(scale: Scale) -> tuple[float, float]:
     return MIDDLE if scale.seconds[0] < MIDDLE[0] < scale.seconds[1] else scale.seconds
 
 
-def ready(scale: Scale, precision: str, share: float, place: int) -> dict[str, float]:
+def ready(scale: Scale, precision: Precision, share: float, place: int) -> dict[str, float]:
     """Keeps to a share of the memory from now on, meets every shape and records it.
 
     Returns:
@@ -80,7 +80,7 @@ def ready(scale: Scale, precision: str, share: float, place: int) -> dict[str, f
     return dict(zip(READY, found, strict=True))
 
 
-def training(scale: Scale, precision: str, steps: int, place: int) -> dict[str, Any]:
+def training(scale: Scale, precision: Precision, steps: int, place: int) -> dict[str, Any]:
     """One training.
 
     Returns:
@@ -99,19 +99,20 @@ def training(scale: Scale, precision: str, steps: int, place: int) -> dict[str, 
             "losses": [float(loss).hex() for loss in losses]}  # fmt: skip
 
 
-def scoring(scale: Scale, precision: str, place: int) -> dict[str, float]:
-    """One scoring: the time at which it began and ended."""
+def scoring(scale: Scale, precision: Precision, place: int) -> dict[str, float]:
+    """One scoring, pairs and metrics too: the time at which it began and ended."""
     tests = made_clips(scale, f"scoring {place}", scale.tests, "test", lengths(scale))
     one = make_learner(scale, recordings(scale), _train(precision), tests[:100], SEED)
     synchronise()
     begin = time.monotonic()
     with tf32(precision):
-        one.evaluate({"xx": tests})
-    synchronise()
+        found = one.evaluate({"xx": tests})
+        assert found
+        one.task.score(one.network, found)
     return {"begin": begin, "end": time.monotonic()}
 
 
-def pace(workers: Sequence[Worker], scale: Scale, precision: str, seconds: float) -> Pace:
+def pace(workers: Sequence[Worker], scale: Scale, precision: Precision, seconds: float) -> Pace:
     """What a training takes with all these at once; a phase lasts from the first's begin to the last's end.
 
     Raises:
@@ -129,7 +130,7 @@ def pace(workers: Sequence[Worker], scale: Scale, precision: str, seconds: float
     )
 
 
-def kill_one(workers: Sequence[Worker], scale: Scale, precision: str, seconds: float) -> str:
+def kill_one(workers: Sequence[Worker], scale: Scale, precision: Precision, seconds: float) -> str:
     """Kills the last process in mid-step, with the others beside it; one line on what became of those.
 
     Raises:
@@ -166,7 +167,7 @@ def _after(worker: Worker, alone: Sequence[Sequence[str]], killed: float, end: f
     return f"OTHER losses from step {first} of {len(alone[0])}{known}{when}"
 
 
-def streams(scale: Scale, precision: str, counts: Sequence[int]) -> dict[int, float]:
+def streams(scale: Scale, precision: Precision, counts: Sequence[int]) -> dict[int, float]:
     """Milliseconds a step of each of several networks, whose recorded steps go round on streams of one process.
 
     For the time alone: the streams share the generator that dropout draws from, so the numbers are no training's.
@@ -219,5 +220,5 @@ def _span(parts: Sequence[dict[str, Any]]) -> float:
     return float(max(part["end"] for part in parts) - min(part["begin"] for part in parts))
 
 
-def _train(precision: str) -> Train:
+def _train(precision: Precision) -> Train:
     return Train(learning_rate=RATE, batch_size=1, precision=precision)

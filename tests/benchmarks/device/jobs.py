@@ -12,7 +12,7 @@ from typing import Any
 from tests.benchmarks.device.arithmetic import Pace, of_the_paper
 from tests.benchmarks.device.crew import FailedError, Worker, ask_all, crew
 from tests.benchmarks.device.report import Report
-from tests.benchmarks.device.work import PARTS, Scale
+from tests.benchmarks.device.scale import PARTS, Scale
 
 SECTIONS = ("same", "steps", "scoring", "hours", "kill")
 CALL_SECONDS = 60.0  # that one variant may take before it counts as hanging

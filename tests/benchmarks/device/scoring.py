@@ -10,13 +10,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from engine.inputs import collate, length_batches
 from engine.precision import AUTOCAST, autocast, tf32
-from grids.grid import Train
+from grids.grid import Precision, Train
 from tasks.base import Batch, Kernels
 from tasks.encoder import use_kernels
+from tests.benchmarks.device.scale import Scale
 from tests.benchmarks.device.work import (
     RATE,
     Noise,
-    Scale,
     fresh_memory,
     made_clips,
     make_learner,
@@ -29,7 +29,7 @@ from tests.benchmarks.device.work import (
 REPEATS, PRODUCTS = 3, 20
 
 
-def peak(scale: Scale, precision: str) -> float:
+def peak(scale: Scale, precision: Precision) -> float:
     """FLOP a second of a large matrix product on this device, the best of some."""
     device, side, best = this_device(), scale.side, float("inf")
     factor = torch.randn(side, side, device=device, dtype=AUTOCAST.get(precision, torch.float32))
@@ -71,7 +71,7 @@ def flop(scale: Scale) -> dict[str, float]:
 
 
 @torch.no_grad()
-def measure_scoring(scale: Scale, without: Sequence[str], precision: str) -> dict[str, Any]:
+def measure_scoring(scale: Scale, without: Sequence[str], precision: Precision) -> dict[str, Any]:
     """The scoring of a variant.
 
     Returns:
@@ -97,7 +97,7 @@ def measure_scoring(scale: Scale, without: Sequence[str], precision: str) -> dic
     return {"clips_a_second": rates[1:], "audio_a_second": alone[1:], "first": rates[0], "gb": taken}
 
 
-def _forward(network: Any, batches: Sequence[Batch], precision: str, device: torch.device) -> float:
+def _forward(network: Any, batches: Sequence[Batch], precision: Precision, device: torch.device) -> float:
     """Seconds that the device takes for all batches."""
     synchronise()
     start = time.perf_counter()

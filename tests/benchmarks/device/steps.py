@@ -3,18 +3,21 @@
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from itertools import chain, pairwise
 from typing import Any
 
 import torch
 
+from engine.learner import Learner
 from engine.precision import tf32
 from engine.shortcuts import Shortcuts
-from grids.grid import Train
+from grids.grid import Precision, Train
+from tasks.data.clips import Clip
+from tests.benchmarks.device.scale import Scale
 from tests.benchmarks.device.work import (
     RATE,
-    Scale,
     first_stages,
     fresh_memory,
     made_clips,
@@ -42,55 +45,38 @@ class Marks:
     """Notes the time at the ends of blocks of steps, once the device has done them; then ends the training.
 
     Attributes:
-        first: steps before the first block.
-        blocks: that are wanted; as many again where `again`.
+        first: steps before the first block, at least 2.
+        blocks: that are wanted.
         steps: of a block; fewer where they would take longer than the limit.
         limit_seconds: of all blocks.
-        measured: steps that there are for blocks.
-        again: whether what was measured comes once more, by then with known lengths.
+        ends: the times: before the last two first steps, after them, after each block.
     """
 
     first: int
     blocks: int
     steps: int
     limit_seconds: float
-    measured: int
-    again: bool
     ends: list[float] = field(default_factory=list)
-    first_end: float = 0.0
-    seconds: dict[str, list[float]] = field(default_factory=dict)
 
     def __call__(self, step: int, values: Mapping[str, Any]) -> None:
         """Called after each step."""
-        if step in (self.first - 2, self.first):
-            self._mark()
-        if step == self.first:
+        done = step - self.first
+        if done in (-2, 0) or (done > 0 and done % self.steps == 0):
+            synchronise()
+            self.ends.append(time.perf_counter())
+        if done == 0:
             each = max((self.ends[1] - self.ends[0]) / 2, 1e-6)
             self.steps = max(FEWEST, min(self.steps, int(self.limit_seconds / self.blocks / each)))
-            self.ends, self.first_end = self.ends[1:], self.ends[1]
-        self._block(step - self.first, "new")
-        if self.again:
-            self._block(step - self.first - self.measured, "again")
-
-    def _block(self, done: int, name: str) -> None:
-        """Ends a block, if one ends with so many steps."""
-        if done == 0 and name == "again":
-            self.ends.clear()
-            self._mark()
-        if not 0 < done <= self.steps * self.blocks or done % self.steps:
-            return
-        self._mark()
         if done == self.steps * self.blocks:
-            self.seconds[name] = [(end - start) / self.steps for start, end in pairwise(self.ends)]
-            if name == "again" or not self.again:
-                raise EnoughError
+            raise EnoughError
 
-    def _mark(self) -> None:
-        synchronise()
-        self.ends.append(time.perf_counter())
+    @property
+    def ms(self) -> list[float]:
+        """Milliseconds a step, one a block."""
+        return [1e3 * (end - start) / self.steps for start, end in pairwise(self.ends[1:])]
 
 
-def measure_steps(scale: Scale, without: Sequence[str], batch: int, precision: str) -> dict[str, Any]:
+def measure_steps(scale: Scale, without: Sequence[str], batch: int, precision: Precision) -> dict[str, Any]:
     """The steps of a variant.
 
     Args:
@@ -106,27 +92,26 @@ def measure_steps(scale: Scale, without: Sequence[str], batch: int, precision: s
     device, task = this_device(), this_task(scale)
     fast = shortcuts_without(scale, without, device)
     fresh_memory()
-    measured = made_clips(scale, f"{without} {batch} {precision}", batch * scale.steps * scale.blocks)
-    first = first_stages(task, measured, batch, fast, SEED, 2 if fast.graphs else 1)
-    again = not fast.ladder and not fast.graphs
-    marks = Marks(len(first), scale.blocks, scale.steps, scale.limit_seconds, len(measured) // batch, again)
+    clips = made_clips(scale, f"{without} {batch} {precision}", batch * scale.steps * scale.blocks)
+    first = first_stages(task, clips, batch, fast, SEED, 2 if fast.graphs else 1)
     train = Train(learning_rate=RATE, batch_size=batch, precision=precision)
-    stages = [*first, measured, *([measured] if again else [])]
-    begun = time.perf_counter()
-    one = make_learner(scale, fast, train, [clip for stage in stages for clip in stage], SEED, marks)
+    start = time.perf_counter()
+    one = make_learner(scale, fast, train, [*chain(*first), *clips], SEED)
     synchronise()
-    made = time.perf_counter()
-    with tf32(precision):
-        begin = time.perf_counter()
-        _until_enough(one, stages)
+    begin = time.perf_counter()
+    marks = _marked(one, [*first, clips], Marks(len(first), scale.blocks, scale.steps, scale.limit_seconds))
+    again = []
+    if not fast.ladder and not fast.graphs:
+        ordered = [clip for example in task.examples(one.network, clips, SEED, 0) for clip in example.clips]
+        met = [ordered[n * batch : (n + 1) * batch] for n in range(marks.steps * marks.blocks)]
+        again = _marked(one, [*met[:3], *met], Marks(3, marks.blocks, marks.steps, scale.limit_seconds)).ms
     costs = fast.graphs.costs if fast.graphs else []
-    blocks = marks.seconds["new"]
     return {
-        "ms": [1e3 * each for each in blocks],
-        "again_ms": [1e3 * each for each in marks.seconds.get("again", [])],
+        "ms": marks.ms,
+        "again_ms": again,
         "steps": marks.steps * marks.blocks,
-        "setup_seconds": made - begun,
-        "first_seconds": marks.first_end - begin,
+        "setup_seconds": begin - start,
+        "first_seconds": marks.ends[1] - begin,
         "recordings": len(costs),
         "recording_seconds": sum(cost.seconds for cost in costs),
         "recording_gb": sum(cost.size for cost in costs) / 1e9,
@@ -134,16 +119,15 @@ def measure_steps(scale: Scale, without: Sequence[str], batch: int, precision: s
     }
 
 
-def _until_enough(one: Any, stages: Sequence[Sequence[Any]]) -> None:
+def _marked(one: Learner, stages: Sequence[Sequence[Clip]], marks: Marks) -> Marks:
     """Trains until all blocks are through."""
-    try:
-        one.fit(stages, SEED)
-    except EnoughError:
-        return
-    raise AssertionError("the clips ran out before the blocks did")
+    with tf32(one.train.precision), suppress(EnoughError):
+        replace(one, log=marks).fit(stages, SEED)
+    assert len(marks.ms) == marks.blocks, "the clips ran out before the blocks did"
+    return marks
 
 
-def same_numbers(scale: Scale, precision: str) -> dict[str, Any]:
+def same_numbers(scale: Scale, precision: Precision) -> dict[str, Any]:
     """Trains three times: recorded, one by one on the same kernels, and so once more.
 
     Returns:
@@ -155,7 +139,7 @@ def same_numbers(scale: Scale, precision: str) -> dict[str, Any]:
     recorded = shortcuts_without(scale, (), device)
     plain = [shortcuts_without(scale, (), device, NeverRecorder()) for _ in range(2)]
     runs = [_trained(scale, fast, precision) for fast in (recorded, *plain)]
-    (_, one, other), found = runs, {}
+    (_, one, other), found = runs, dict[str, Any]()
     for name, run in (("recorded", runs[0]), ("repeated", other)):
         pairs = zip(run["losses"], one["losses"], strict=True)
         found[f"{name}_differs_at"] = next((step for step, (a, b) in enumerate(pairs, 1) if a != b), 0)
@@ -165,7 +149,7 @@ def same_numbers(scale: Scale, precision: str) -> dict[str, Any]:
     return {"steps": len(one["losses"]), "shapes_recorded": len(recorded.graphs.costs), **found}
 
 
-def _trained(scale: Scale, fast: Shortcuts, precision: str) -> dict[str, Any]:
+def _trained(scale: Scale, fast: Shortcuts, precision: Precision) -> dict[str, Any]:
     """Losses, as they are to the bit, and weights of a training with dropout on lengths of the ladder."""
     seconds = MIDDLE if scale.seconds[0] < MIDDLE[0] < scale.seconds[1] else scale.seconds
     clips, losses = made_clips(scale, "same", SAME_STEPS, seconds=seconds), list[torch.Tensor]()

@@ -2,7 +2,6 @@
 
 import gc
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,53 +14,21 @@ from engine.inputs import rung
 from engine.learner import Learner
 from engine.room import Room, shared_room
 from engine.shortcuts import Shortcuts
-from grids.grid import Model, Resources, Train
+from grids.grid import Model, Train
 from grids.mixture import Mixture
 from tasks import task_class
 from tasks.backbones import loaded_on
 from tasks.base import Kernels, Setup, Task
 from tasks.data.clips import GENDERS, SAMPLE_RATE_HZ, Clip, Split
 from tasks.examples import keyed
+from tests.benchmarks.device.scale import Scale
 from tests.engine.tape import TapeRecorder
 
-PARTS = ("product", "attention", "norm", "graphs", "ladder")
 TASK, SPEAKERS, RATE = "speaker/mhubert", 100, 1e-5
-SMALL = {
+SMALL: dict[str, Any] = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
     "conv_dim": (32,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4,
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Scale:
-    """How much is measured.
-
-    Attributes:
-        backbone: a folder.
-        seconds: of the shortest and of the longest clip.
-        blocks: of steps, that a spread is made of.
-        steps: of a block.
-        limit_seconds: of all blocks of a variant, if so many steps would take longer.
-        tests: test clips.
-        ladder: of lengths.
-        room_seconds: of audio in a batch of evaluation.
-        side: of the large product.
-    """
-
-    backbone: str
-    seconds: tuple[float, float] = (3.0, 6.0)
-    blocks: int = 3
-    steps: int = 34
-    limit_seconds: float = 7.0
-    tests: int = 500
-    ladder: float = Resources().length_ladder
-    room_seconds: float = 600.0
-    side: int = 8192
-
-    @classmethod
-    def small(cls, backbone: str) -> "Scale":
-        """That it runs."""
-        return cls(backbone, (0.5, 1.0), steps=6, limit_seconds=2.0, tests=24, ladder=0.3, room_seconds=8.0, side=256)
 
 
 _share = 0.0
