@@ -228,7 +228,17 @@ def _headline(job: Job, planned: Plan, part: Selection) -> str:
     kinds = planned.by_kind
     extra = [f"{kinds['checkpoint']} are scored from their checkpoints"] if kinds["checkpoint"] else []
     extra += [f"{kinds['again']} are trained again for languages they were not scored on"] if kinds["again"] else []
-    return f"{grid.name}: {'; '.join([done, *extra])}. Results: {job.results}. W&B: {job.wandb}{_per(job)}."
+    gpu = f" GPU: {text}." if (text := _gpu_text(job)) else ""
+    return f"{grid.name}: {'; '.join([done, *extra])}. Results: {job.results}. W&B: {job.wandb}{_per(job)}.{gpu}"
+
+
+def _gpu_text(job: Job) -> str:
+    """How a GPU is used; "" where none is."""
+    if not job.grid.resources.gpus_per_trial:
+        return ""
+    from engine.shortcuts import gpu_text
+
+    return gpu_text(job.grid.resources, job.task)
 
 
 def _per(job: Job) -> str:
@@ -265,6 +275,7 @@ def _print_plan(job: Job, part: Selection, console: Console, measured: bool = Fa
         train_hours, test_hours = audio_hours(audio, planned.pending)
         hours = f"{train_hours:.1f} h to train on, {test_hours:.1f} h to score, over all pending trials"
         rows.append(("audio", hours))
+    rows += [("GPU", text)] if (text := _gpu_text(job)) else []
     number = {"run": len(planned.pending), "row": len(grid.all_languages()), "grid": 1}[grid.granularity]
     runs = 0 if job.wandb == "off" else number
     rows.append(("W&B", f"{job.wandb}, {runs} runs, {runs * BYTES_PER_WANDB_RUN / 1e6:.1f} MB{_per(job)}"))

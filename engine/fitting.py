@@ -197,7 +197,7 @@ class Fitting:
                 return self._parts(share)
             except torch.OutOfMemoryError:
                 held = min(self.micro or len(share.examples), len(share.examples))
-                if held == 1 or self._world.size > 1 or _batch_norms(self._network):
+                if held == 1 or self._world.size > 1 or _batch_norms(self._network) or _is_recording():
                     raise
                 self.micro = -(-held // 2)
             self._update.clear()
@@ -217,6 +217,11 @@ class Fitting:
             total = loss.detach() if total is None else total + loss.detach()
         assert total is not None, "a share has an example"
         return total
+
+
+def _is_recording() -> bool:
+    """Whether what is given to the GPU is recorded, not done."""
+    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
 
 
 def rate_factor(train: Train, step: int, steps: int) -> float:

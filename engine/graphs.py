@@ -51,9 +51,12 @@ class CudaRecorder:
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
         """See `Recorder`. Other threads may use the device meanwhile."""
         self._pool = self._pool or torch.cuda.graph_pool_handle()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            work()
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        try:
+            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+                work()
+        finally:
+            torch.cuda.set_stream(stream)  # a recording that fails leaves its own
         replay: Callable[[], None] = graph.replay
         return replay
 
@@ -145,6 +148,8 @@ class Machine:
             self._values.copy_(torch.stack([loss, norm]))
             self.update.clear()  # the gradients lie in the shared pool
 
+        if self._device.type == "cuda":  # a recording does so too; what it takes is measured
+            torch.cuda.empty_cache()
         start, before = time.perf_counter(), _reserved(self._device)
         try:
             replay = self._recorder.record(work)

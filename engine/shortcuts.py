@@ -4,9 +4,10 @@ Each part is on unless `without` in [resources] names it, for a comparison:
 
 | part | what it is |
 |---|---|
-| "product" | the positional convolution of an encoder as a matrix product (`tasks.encoder.grouped_product`) |
-| "attention" | one attention kernel, whatever the shapes are |
-| "norm" | a masked norm that holds one copy of its input in scoring, not four |
+| "product" | the positional convolution of an encoder as a matrix product (`tasks.kernels.grouped_product`) |
+| "attention" | one attention kernel, whatever the shapes are, and one mask for all layers |
+| "norm" | a masked norm that holds no copy of its input (`tasks.kernels.LeanNorm`) |
+| "casts" | an encoder's weights cast all at once under autocast (`tasks.kernels.weights_cast`) |
 | "graphs" | training steps recorded as CUDA graphs (`engine.graphs`) |
 | "memory" | batches of evaluation by the trial's share of the memory, which it keeps to (`engine.room`) |
 
@@ -63,6 +64,18 @@ def shortcuts(resources: Resources, task: Task, device: torch.device) -> Shortcu
     kernels = Kernels(**{name: name not in resources.without for name in vars(Kernels())})
     recorded = "graphs" not in resources.without and not unrecordable(task, resources.workers_per_trial)
     return Shortcuts(kernels, resources.padding_share, graphs_on(device) if recorded else None)
+
+
+def gpu_text(resources: Resources, task: Task) -> str:
+    """What a run says of its use of a GPU, in one line; "" of one on a CPU."""
+    if not resources.gpus_per_trial:
+        return ""
+    why = "left out" if "graphs" in resources.without else unrecordable(task, resources.workers_per_trial)
+    steps = f"steps one by one ({why})" if why else "steps as CUDA graphs"
+    share = resources.padding_share
+    lengths = f"clips padded by up to {share:.0%} to a ladder of lengths" if share else "no ladder of lengths"
+    left_out = ", ".join(name for name in resources.without if name != "graphs")
+    return ", ".join([steps, lengths, *([f"without {left_out}"] if left_out else [])])
 
 
 def room(resources: Resources, task: Task, device: torch.device) -> Room:

@@ -97,12 +97,14 @@ class Kernels:
     Attributes:
         product: a positional convolution is one batched matrix product.
         attention: one attention kernel on a GPU, whatever the shapes are.
-        norm: a masked norm holds one copy of its input at a time, where no gradient is wanted.
+        norm: a masked norm holds no copy of its input.
+        casts: under autocast an encoder's weights are cast all at once.
     """
 
     product: bool = False
     attention: bool = False
     norm: bool = False
+    casts: bool = False
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,13 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tasks.base import Kernels
+from tasks.kernels import MaskedChannelNorm, attention_bias, autocast_type, grouped_product, weights_cast, within
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 # Not cuDNN's: it plans anew for each length (some 0.1 s on an H100). Flash takes no mask; the last is for odd widths.
 ATTENTION = [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
-MOST_COLUMNS = 2**27  # elements of a product's operand in scoring: 268 MB in half precision
 
 
 @dataclass(frozen=True)
@@ -83,22 +83,29 @@ class Encoder(nn.Module):
             states: how many of the last hidden states are wanted; None: all.
             padded: False where the caller knows that no clip is shorter than T, which saves the attention's mask.
         """
-        values_KT = values_KT * _within(lengths_K, values_KT.shape[1])
+        with weights_cast(self, values_KT.device) if self.kernels.casts else nullcontext():
+            return self._encoded(values_KT, lengths_K, states, padded)
+
+    def frames(self, lengths_K: torch.Tensor) -> torch.Tensor:
+        """(K,) samples -> (K,) frames."""
+        return frame_counts(lengths_K.clamp(min=self.shortest), self.strides)
+
+    def _encoded(
+        self, values_KT: torch.Tensor, lengths_K: torch.Tensor, states: int | None, padded: bool
+    ) -> Frames:  # fmt: skip
+        """See `forward`: (K, T), (K,)."""
+        values_KT = values_KT * within(lengths_K, values_KT.shape[1])
         values_KT = functional.pad(values_KT, (0, max(0, self.shortest - values_KT.shape[1])))
         lengths_K = lengths_K.clamp(min=self.shortest)
-        waves_KT = normalised(values_KT, _within(lengths_K, values_KT.shape[1]))
+        waves_KT = normalised(values_KT, within(lengths_K, values_KT.shape[1]))
         features_KFC = self._convolved(waves_KT, lengths_K).transpose(1, 2)
-        mask_KF = _within(frame_counts(lengths_K, self.strides), features_KFC.shape[1])
+        mask_KF = within(frame_counts(lengths_K, self.strides), features_KFC.shape[1])
         if mask_KF.device.type == "cpu" and not self.kernels.attention:  # to look costs nothing there
             padded = not bool(mask_KF.all())
         projected = self.model.feature_projection(features_KFC)
         hidden_KFH = projected[0] if isinstance(projected, tuple) else projected
         hidden_KFH = self._spec_augmented(hidden_KFH, lengths_K)
         return Frames(self._transformed(hidden_KFH, mask_KF if padded else None, states), mask_KF)
-
-    def frames(self, lengths_K: torch.Tensor) -> torch.Tensor:
-        """(K,) samples -> (K,) frames."""
-        return frame_counts(lengths_K.clamp(min=self.shortest), self.strides)
 
     def draw(self, counts: Sequence[int], total: int) -> dict[str, torch.Tensor]:
         """The SpecAugment masks of a training step, from NumPy's global generator, on the CPU.
@@ -122,7 +129,7 @@ class Encoder(nn.Module):
             masks["time_mask"] = torch.from_numpy(
                 _compute_mask_indices(
                     (len(counts), int(own)), config.mask_time_prob, config.mask_time_length,
-                    attention_mask=cast(Any, _within(frames_K, int(own)).long()), min_masks=config.mask_time_min_masks,
+                    attention_mask=cast(Any, within(frames_K, int(own)).long()), min_masks=config.mask_time_min_masks,
                 )
             )  # fmt: skip
         if config.mask_feature_prob > 0:
@@ -181,7 +188,11 @@ class Encoder(nn.Module):
     def _layered(self, hidden_KFH: torch.Tensor, mask_KF: torch.Tensor | None) -> Iterator[torch.Tensor]:
         """The output of each layer; LayerDrop leaves the input of a layer as it is."""
         is_wavlm, bias = self.model.config.model_type == "wavlm", None
-        mask = mask_KF if is_wavlm or mask_KF is None else mask_KF[:, None, None]
+        mask = mask_KF
+        if mask is not None and not is_wavlm and self.kernels.attention:
+            mask = attention_bias(mask, autocast_type(mask.device) or hidden_KFH.dtype)
+        elif mask is not None and not is_wavlm:
+            mask = mask[:, None, None].expand(-1, 1, mask.shape[1], -1)
         for number, layer in enumerate(self.model.encoder.layers):
             if not self._skips(number, is_wavlm):
                 if is_wavlm:  # its first layer makes the position bias of all
@@ -211,94 +222,6 @@ class Encoder(nn.Module):
     def _attention(self, device: torch.device) -> AbstractContextManager[Any]:
         """The attention kernel: one on a GPU, so that no heuristic changes it with the shape."""
         return sdpa_kernel(ATTENTION) if self.kernels.attention and device.type == "cuda" else nullcontext()
-
-
-class MaskedChannelNorm(nn.Module):
-    """Group norm with one group a channel over a clip's own frames alone.
-
-    HuBERT-base and mHuBERT-147 normalise each channel of the first convolution over time; over padded clips that
-    changes every output, by more than the outputs' own size.
-    """
-
-    def __init__(self, norm: nn.GroupNorm) -> None:
-        super().__init__()
-        if norm.num_groups != norm.num_channels:
-            raise ValueError(f"group norm with {norm.num_groups} groups of {norm.num_channels} channels")
-        self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
-
-    def forward(self, hidden_KCF: torch.Tensor, counts_K: torch.Tensor, *, lean: bool = False) -> torch.Tensor:
-        """(K, C, F) -> (K, C, F), normalised over the first `counts` frames of each clip; anything beyond them.
-
-        Args:
-            hidden_KCF: of any floating type; the statistics are float32.
-            counts_K: (K,) frames of each clip.
-            lean: where no gradient is wanted, hold one copy of the input at a time in place of four.
-        """
-        valid_K1F = _within(counts_K, hidden_KCF.shape[2])[:, None]
-        if lean and not torch.is_grad_enabled():
-            return self._lean(hidden_KCF, valid_K1F, counts_K[:, None])
-        values_KCF, counts_K11 = hidden_KCF.float(), counts_K[:, None, None]
-        mean_KC1 = (values_KCF * valid_K1F).sum(2, keepdim=True) / counts_K11
-        centred_KCF = (values_KCF - mean_KC1) * valid_K1F
-        variance_KC1 = centred_KCF.square().sum(2, keepdim=True) / counts_K11
-        scaled_KCF = centred_KCF * torch.rsqrt(variance_KC1 + self.eps)
-        return (scaled_KCF * self.weight[:, None] + self.bias[:, None]).to(hidden_KCF.dtype)
-
-    def _lean(self, hidden_KCF: torch.Tensor, valid_K1F: torch.Tensor, counts_K1: torch.Tensor) -> torch.Tensor:
-        """The same as batch norm with known statistics, K x C channels of one item: one pass, float32 inside.
-
-        Each reduction reads half precision and adds in float32. The waves have mean 0, so the mean square less the
-        squared mean loses nothing that counts.
-        """
-        own_KCF = hidden_KCF * valid_K1F
-        mean_KC = own_KCF.sum(2, dtype=torch.float32) / counts_K1
-        square_KC = torch.linalg.vector_norm(own_KCF, dim=2, dtype=torch.float32).square() / counts_K1
-        del own_KCF
-        variance_KC = (square_KC - mean_KC.square()).clamp(min=0)
-        clips = len(hidden_KCF)
-        scaled = functional.batch_norm(
-            hidden_KCF.flatten(0, 1)[None], mean_KC.flatten(), variance_KC.flatten(), self.weight.repeat(clips),
-            self.bias.repeat(clips), training=False, eps=self.eps,
-        )  # fmt: skip
-        return scaled[0].unflatten(0, (clips, -1))
-
-
-def grouped_product(
-    hidden_KFH: torch.Tensor, weight_OIW: torch.Tensor, bias_O: torch.Tensor | None, groups: int, padding: int
-) -> torch.Tensor:
-    """A grouped convolution over time, of stride 1, as one batched matrix product, which autocast meets as one.
-
-    cuDNN has no kernel on tensor cores for 16 groups of 48 channels and a window of 128: on an H100 it took 49 of the
-    56 ms that a training step of HuBERT-base kept the GPU busy.
-
-    Args:
-        hidden_KFH: the frames.
-        weight_OIW: (O, H / groups, W), as `torch.nn.Conv1d` has it.
-        bias_O: (O,), or none.
-        groups: of the convolution.
-        padding: zeros before and behind the frames.
-
-    Returns:
-        (K, F + 2 padding - W + 1, O).
-    """
-    width = weight_OIW.shape[2]
-    each = hidden_KFH.shape[1] * hidden_KFH.shape[2] * width
-    most = len(hidden_KFH) if torch.is_grad_enabled() else max(1, MOST_COLUMNS // each)
-    weight_GCO = weight_OIW.unflatten(0, (groups, -1)).flatten(2).transpose(1, 2)
-    parts = [_columns_times(part, weight_GCO, groups, width, padding) for part in hidden_KFH.split(most)]
-    product = parts[0] if len(parts) == 1 else torch.cat(parts)
-    return product if bias_O is None else product + bias_O.to(product.dtype)
-
-
-def _columns_times(
-    hidden_KFH: torch.Tensor, weight_GCO: torch.Tensor, groups: int, width: int, padding: int
-) -> torch.Tensor:
-    """Every window of frames times the weights, (K, N, O); C is (channels of a group, window)."""
-    padded_KFH = functional.pad(hidden_KFH, (0, 0, padding, padding))
-    windows_KNGIW = padded_KFH.unfold(1, width, 1).unflatten(2, (groups, -1))
-    columns_GRC = windows_KNGIW.permute(2, 0, 1, 3, 4).flatten(3).flatten(1, 2)
-    product_GRO = torch.bmm(columns_GRC, weight_GCO.to(columns_GRC.dtype))
-    return product_GRO.unflatten(1, (len(hidden_KFH), -1)).permute(1, 2, 0, 3).flatten(2)
 
 
 def normalised(values_KT: torch.Tensor, valid_KT: torch.Tensor) -> torch.Tensor:
@@ -338,11 +261,6 @@ def hand_over(network: nn.Module, drawn: Mapping[str, torch.Tensor]) -> None:
     for part in network.modules():
         if isinstance(part, Encoder):
             part.drawn = {name: mask for name, mask in drawn.items() if name in ("time_mask", "feature_mask")}
-
-
-def _within(counts_K: torch.Tensor, total: int) -> torch.Tensor:
-    """(K,) -> (K, total) bool: True in the first `counts` places."""
-    return torch.arange(total, device=counts_K.device) < counts_K[:, None]
 
 
 def _shortest(strides: Sequence[tuple[int, int]]) -> int:

@@ -123,6 +123,20 @@ def test_a_batch_that_does_not_fit_is_halved_and_counts_as_before(
     assert np.allclose(steps[:2], steps[2:], rtol=1e-4), "AdamW hides a gradient of another size"
 
 
+def test_a_batch_of_evaluation_that_does_not_fit_is_halved_and_that_is_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = gender_learner(Train())
+    expected, size = probabilities(one), one.room.seconds
+    seen = NeverTooMuch(one, 6, monkeypatch)
+    assert np.allclose(expected, probabilities(one), rtol=0, atol=1e-5)
+    assert one.room.seconds < size
+    before, remembered = len(seen.sizes), one.room.seconds
+    probabilities(one)
+    assert len(seen.sizes) > before, "it was scored again"
+    assert one.room.seconds == remembered, "nothing had to be halved any more"
+
+
 def test_one_example_that_does_not_fit_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     one = gender_learner(Train(batch_size=4))
     NeverTooMuch(one, 0, monkeypatch)

@@ -105,7 +105,7 @@ MUTATIONS = (
         "a clip's wave depends on its batch", ("tests/tasks/test_backbones.py",),
     ),
     Mutation(
-        "mask dropped in group norm", "tasks/encoder.py",
+        "mask dropped in group norm", "tasks/kernels.py",
         "mean_KC1 = (values_KCF * valid_K1F).sum(2, keepdim=True) / counts_K11",
         "mean_KC1 = values_KCF.mean(2, keepdim=True)",
         "mHuBERT's outputs depend on padding", ("tests/tasks/test_backbones.py",),
@@ -122,18 +122,18 @@ MUTATIONS = (
         "a trial goes on from the one before", ("tests/tasks/test_backbones.py",),
     ),
     Mutation(
-        "groups mixed up in the product", "tasks/encoder.py",
-        "windows_KNGIW.permute(2, 0, 1, 3, 4)", "windows_KNGIW.flip(2).permute(2, 0, 1, 3, 4)",
-        "the positional convolution is another one on a GPU", ("tests/tasks/test_encoder.py",),
+        "groups mixed up in the product", "tasks/kernels.py",
+        "windows_KNGIW.permute(2, 0, 1, 4, 3)", "windows_KNGIW.flip(2).permute(2, 0, 1, 4, 3)",
+        "the positional convolution is another one on a GPU", ("tests/tasks/test_kernels.py",),
     ),
     Mutation(
-        "mask dropped in the lean norm", "tasks/encoder.py",
-        "own_KCF = hidden_KCF * valid_K1F", "own_KCF = hidden_KCF",
+        "mask dropped in the lean norm", "tasks/kernels.py",
+        "own_KCF = hidden_KCF * within(counts_K, hidden_KCF.shape[2])[:, None]", "own_KCF = hidden_KCF",
         "scores depend on padding on a GPU", ("tests/tasks/test_encoder.py",),
     ),
     Mutation(
         "SpecAugment masks padding", "tasks/encoder.py",
-        "attention_mask=cast(Any, _within(frames_K, int(own)).long())", "attention_mask=None",
+        "attention_mask=cast(Any, within(frames_K, int(own)).long())", "attention_mask=None",
         "a clip's masks depend on its batch", ("tests/tasks/test_encoder.py",),
     ),
     Mutation(

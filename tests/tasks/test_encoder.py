@@ -7,55 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from grids.grid import Model
 from tasks.backbones import load, loaded_on
 from tasks.base import Batch, Kernels
-from tasks.encoder import MOST_COLUMNS, Encoder, MaskedChannelNorm, grouped_product, hand_over, use_kernels
+from tasks.encoder import Encoder, hand_over, use_kernels
 from tests.tasks.test_backbones import FAMILIES, saved, waves
 
-EVERY = Kernels(product=True, attention=True, norm=True)
-
-
-@pytest.mark.parametrize(("groups", "width", "kernel"), [(4, 32, 16), (16, 48, 128), (1, 8, 5), (2, 12, 7)])
-def test_a_product_is_the_convolution_forward_and_backward(groups: int, width: int, kernel: int) -> None:
-    torch.manual_seed(0)
-    conv = nn.utils.parametrizations.weight_norm(
-        nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=groups), dim=2
-    )
-    hidden = torch.randn(3, 40, width, requires_grad=True)
-    expected = conv(hidden.transpose(1, 2)).transpose(1, 2)
-    towards = torch.randn_like(expected)
-    inputs = [hidden, *conv.parameters()]
-    wanted = torch.autograd.grad((expected * towards).sum(), inputs)
-    found = grouped_product(hidden, conv.weight, conv.bias, groups, kernel // 2)
-    assert torch.allclose(found, expected, rtol=0, atol=2e-6)
-    for one, other in zip(torch.autograd.grad((found * towards).sum(), inputs), wanted, strict=True):
-        assert torch.allclose(one, other, rtol=1e-5, atol=2e-5)
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_under_autocast_a_product_is_of_the_convolutions_type(dtype: torch.dtype) -> None:
-    torch.manual_seed(0)
-    conv, hidden = nn.Conv1d(32, 32, 16, padding=8, groups=4), torch.randn(2, 20, 32)
-    with torch.autocast("cpu", dtype):
-        expected = conv(hidden.transpose(1, 2)).transpose(1, 2)
-        found = grouped_product(hidden, conv.weight, conv.bias, 4, 8)
-    assert found.dtype == expected.dtype == dtype
-    exact = conv(hidden.transpose(1, 2)).transpose(1, 2)
-    assert torch.allclose(found.float(), exact, rtol=0, atol=0.02)
-
-
-def test_a_product_of_many_clips_is_computed_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    conv, hidden = nn.Conv1d(32, 32, 16, padding=8, groups=4), torch.randn(5, 20, 32)
-    whole = grouped_product(hidden, conv.weight, conv.bias, 4, 8)
-    monkeypatch.setattr("tasks.encoder.MOST_COLUMNS", 2 * 20 * 32 * 16)
-    with torch.no_grad():
-        assert torch.allclose(grouped_product(hidden, conv.weight, conv.bias, 4, 8), whole, rtol=0, atol=1e-6)
-    assert MOST_COLUMNS * 2 < 300e6
+EVERY = Kernels(product=True, attention=True, norm=True, casts=True)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -80,23 +41,6 @@ def test_with_every_shortcut_an_encoder_gives_the_same(tmp_path: Path, family: s
     largest = max(float(gradient.abs().max()) for gradient in found[0][1].values())
     for key, gradient in found[0][1].items():
         assert torch.allclose(gradient, found[1][1][key], rtol=1e-4, atol=2e-6 * largest), key
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_lean_norm_is_the_norm_in_half_the_memory(dtype: torch.dtype) -> None:
-    torch.manual_seed(0)
-    plain = nn.GroupNorm(8, 8)
-    nn.init.normal_(plain.weight)
-    nn.init.normal_(plain.bias)
-    norm, counts = MaskedChannelNorm(plain), torch.tensor([50, 20, 7])
-    hidden = (torch.randn(3, 8, 50) + 0.3).to(dtype)
-    hidden[1, :, 20:] = 1e4  # of no clip
-    with torch.no_grad():
-        wanted, found = norm(hidden, counts), norm(hidden, counts, lean=True)
-    assert found.dtype == dtype
-    for row, count in enumerate(counts):
-        assert torch.allclose(wanted[row, :, :count].float(), found[row, :, :count].float(), rtol=0,
-                              atol=1e-5 if dtype == torch.float32 else 0.05)  # fmt: skip
 
 
 def test_masks_of_spec_augment_do_not_depend_on_the_padding(tmp_path: Path) -> None:
