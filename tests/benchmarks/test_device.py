@@ -109,6 +109,23 @@ GRID = {"task": "gender", "corpus": "synthetic", "languages": ["ca"], "seeds": 1
 
 
 @pytest.mark.slow
+def test_what_a_process_has_recorded_serves_its_trainings(tmp_path: Path) -> None:
+    from tests.benchmarks.device.at_once import ready, recordings, scoring, training
+    from tests.benchmarks.device.work import make_backbone
+
+    scale = Scale.small(make_backbone(str(tmp_path), small=True))
+    first = ready(scale, "fp32", 0.5, 0)
+    assert first["recorded"] == first["shapes"] > 1
+    trained = training(scale, "fp32", 20, 0)
+    assert len(trained["losses"]) == 20
+    scored = scoring(scale, "fp32", 0)
+    assert trained["begin"] < trained["end"] <= scored["begin"] < scored["end"]
+    graphs = recordings(scale).graphs
+    assert graphs
+    assert len(graphs.costs) == first["recorded"]
+
+
+@pytest.mark.slow
 def test_a_process_that_fails_hangs_or_dies_says_so() -> None:
     with crew(1) as (worker,):
         with pytest.raises(FailedError, match="AttributeError"):

@@ -71,7 +71,7 @@ def ready(scale: Scale, precision: Precision, share: float, place: int) -> dict[
     keep_to(share)
     clips = made_clips(scale, "ready", MOST, seconds=lengths(scale))
     stages = first_stages(this_task(scale), clips, 1, recordings(scale), SEED, 2)
-    one = make_learner(scale, recordings(scale), _train(precision), [c for stage in stages for c in stage], SEED)
+    one = make_learner(scale, recordings(scale), _train(precision), SEED)
     with tf32(precision):
         one.fit(stages, SEED)
         one.evaluate({"xx": made_clips(scale, f"ready {place}", scale.tests // 4, "test", lengths(scale))})
@@ -89,7 +89,7 @@ def training(scale: Scale, precision: Precision, steps: int, place: int) -> dict
     start, losses = time.monotonic(), list[torch.Tensor]()
     clips = made_clips(scale, f"training {place}", steps, seconds=lengths(scale))
     keep = lambda step, values: losses.append(values["loss"])  # noqa: E731
-    one = make_learner(scale, recordings(scale), _train(precision), clips, SEED + place, keep)
+    one = make_learner(scale, recordings(scale), _train(precision), SEED + place, keep)
     synchronise()
     begin = time.monotonic()
     with tf32(precision):
@@ -102,7 +102,7 @@ def training(scale: Scale, precision: Precision, steps: int, place: int) -> dict
 def scoring(scale: Scale, precision: Precision, place: int) -> dict[str, float]:
     """One scoring, pairs and metrics too: the time at which it began and ended."""
     tests = made_clips(scale, f"scoring {place}", scale.tests, "test", lengths(scale))
-    one = make_learner(scale, recordings(scale), _train(precision), tests[:100], SEED)
+    one = make_learner(scale, recordings(scale), _train(precision), SEED)
     synchronise()
     begin = time.monotonic()
     with tf32(precision):
@@ -179,7 +179,7 @@ def streams(scale: Scale, precision: Precision, counts: Sequence[int]) -> dict[i
         for number in range(max(counts)):
             clips = made_clips(scale, f"stream {number}", 1, seconds=(middle, middle + 0.001))
             graphs = Graphs(device, CudaRecorder() if device.type == "cuda" else TapeRecorder())
-            one = make_learner(scale, Shortcuts(recordings(scale).kernels), train, clips, number)
+            one = make_learner(scale, Shortcuts(recordings(scale).kernels), train, number)
             machine = stack.enter_context(graphs.lend(task, one.network, train))
             fitting = Fitting(task, one.network, train, 100, device, World(), lambda examples: None, machine)
             examples = task.examples(one.network, clips, SEED, 0)

@@ -54,7 +54,7 @@ def flop(scale: Scale) -> dict[str, float]:
     middle = sum(scale.seconds) / 2
     clips = made_clips(scale, "flop", 1, seconds=(middle, middle + 0.001))
     everything = ("product", "attention", "norm", "graphs", "ladder")
-    one = make_learner(scale, shortcuts_without(scale, everything, torch.device("cpu")), Train(RATE), clips, 1)
+    one = make_learner(scale, shortcuts_without(scale, everything, torch.device("cpu")), Train(RATE), 1)
     batch = collate(Noise().arrays(clips)).to(torch.device("meta"))
     network = one.network.to("meta")
     counted = {}
@@ -82,7 +82,7 @@ def measure_scoring(scale: Scale, without: Sequence[str], precision: Precision) 
     fast = shortcuts_without(scale, without, device)
     fresh_memory()
     clips = made_clips(scale, f"scoring {without} {precision}", scale.tests, "test")
-    one = make_learner(scale, fast, Train(RATE, precision=precision), clips[:100], 1)
+    one = make_learner(scale, fast, Train(RATE, precision=precision), 1)
     rates, alone = [], []
     with tf32(precision):
         for _ in range(REPEATS + 1):

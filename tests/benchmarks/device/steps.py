@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -96,7 +96,7 @@ def measure_steps(scale: Scale, without: Sequence[str], batch: int, precision: P
     first = first_stages(task, clips, batch, fast, SEED, 2 if fast.graphs else 1)
     train = Train(learning_rate=RATE, batch_size=batch, precision=precision)
     start = time.perf_counter()
-    one = make_learner(scale, fast, train, [*chain(*first), *clips], SEED)
+    one = make_learner(scale, fast, train, SEED)
     synchronise()
     begin = time.perf_counter()
     marks = _marked(one, [*first, clips], Marks(len(first), scale.blocks, scale.steps, scale.limit_seconds))
@@ -154,7 +154,7 @@ def _trained(scale: Scale, fast: Shortcuts, precision: Precision) -> dict[str, A
     seconds = MIDDLE if scale.seconds[0] < MIDDLE[0] < scale.seconds[1] else scale.seconds
     clips, losses = made_clips(scale, "same", SAME_STEPS, seconds=seconds), list[torch.Tensor]()
     train = Train(learning_rate=10 * RATE, batch_size=1, precision=precision)
-    one = make_learner(scale, fast, train, clips, SEED, lambda step, values: losses.append(values["loss"]))
+    one = make_learner(scale, fast, train, SEED, lambda step, values: losses.append(values["loss"]))
     with tf32(precision):
         one.fit([clips], SEED)
     weights = {name: weight.detach().float().cpu().clone() for name, weight in one.network.named_parameters()}
