@@ -234,7 +234,7 @@ def _headline(job: Job, planned: Plan, part: Selection) -> str:
 
 def _gpu_text(job: Job) -> str:
     """How a GPU is used; "" where none is."""
-    if not job.grid.resources.gpus_per_trial:
+    if not job.grid.resources.gpus:
         return ""
     from engine.shortcuts import gpu_text
 

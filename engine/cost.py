@@ -336,7 +336,7 @@ def at_once(job: Job) -> int:
 
     resources = job.grid.resources
     cores, gpus = len(os.sched_getaffinity(0)), torch.cuda.device_count()
-    needs = ((resources.cpus_per_trial, cores), (resources.gpus_per_trial, gpus))
+    needs = ((resources.cpus_per_trial, cores), (resources.gpus, gpus))
     return int(min(there / (need * resources.workers_per_trial) for need, there in needs if need))
 
 

@@ -21,7 +21,7 @@ import tomli_w
 from engine.store import FOLDER_NAME, Identity, Store
 from grids.errors import UserError, unknown
 from grids.files import expanded, write_atomically, writing_to
-from grids.grid import NO_BACKBONE, Grid, Train, load
+from grids.grid import NO_BACKBONE, SYNTHETIC, Grid, Train, load
 from grids.schema import LATER, PLACE
 from tasks import make_task
 from tasks.base import Task
@@ -80,6 +80,7 @@ def make_job(grid: Grid, results: Path, progress: "Progress | None" = None) -> J
         UserError: task, option, backbone, corpus or language unknown, or too little data for the blocks.
     """
     task = make_task(grid)
+    grid = _with_gpus(grid, task)
     weights_sha = task.weights_sha()
     train = replace(task.train, **grid.train)
     if train.select_by and train.select_by not in (names := [metric.name for metric in task.metrics]):
@@ -113,6 +114,18 @@ def make_job(grid: Grid, results: Path, progress: "Progress | None" = None) -> J
 def _tables(grid: Grid, task: Task, train: Train) -> dict[str, Any]:
     """The tables of settings that are part of the identity, resolved."""
     return {"options": task.options, "model": grid.model, "train": train, "data": grid.data}
+
+
+def _with_gpus(grid: Grid, task: Task) -> Grid:
+    """The grid with GPUs for its trials, where it does not say and there are some."""
+    if grid.resources.gpus_per_trial is not None:
+        return grid
+    here = False
+    if task.needs.audio and grid.corpus != SYNTHETIC:  # what is made for trying things out is made for a CPU
+        import torch
+
+        here = torch.cuda.device_count() >= grid.resources.workers_per_trial
+    return replace(grid, resources=replace(grid.resources, gpus_per_trial=1.0 if here else 0.0))
 
 
 def identifying(table: Any) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def time_rows(job: Job, needed: Estimate | None) -> list[Row]:
         return [("time", "unknown: no trial has finished here")]
     resources = job.grid.resources
     workers, fit = resources.workers_per_trial, at_once(job)
-    measured, asked = needed.sharing.gpus, resources.gpus_per_trial
+    measured, asked = needed.sharing.gpus, resources.gpus
     gpus = workers * (asked if measured is None else measured)
     cores = workers * resources.cpus_per_trial
     devices = f"{_span(needed, gpus)} GPU-hours" if gpus else f"{_span(needed, cores)} core-hours"

@@ -121,7 +121,7 @@ def _tune(chunk: Chunk, watch: "_Watch", concurrent: int) -> None:
     """One Tuner over a chunk of trials."""
     resources = chunk.job.grid.resources
     alone = resources.workers_per_trial == 1
-    amounts = {"CPU": float(resources.cpus_per_trial), "GPU": resources.gpus_per_trial} if alone else WAITING
+    amounts = {"CPU": float(resources.cpus_per_trial), "GPU": resources.gpus} if alone else WAITING
 
     tune.Tuner(
         tune.with_resources(tune.with_parameters(_run_in_actor, chunk=chunk), amounts),
@@ -192,10 +192,10 @@ def _train(chunk: Chunk, pending: Pending) -> Result | None:
     """Trains one trial on its workers. None: the run was asked to stop, and the trial waits as a checkpoint."""
     resources = chunk.job.grid.resources
     alone = resources.workers_per_trial == 1
-    each = {"CPU": float(resources.cpus_per_trial), "GPU": resources.gpus_per_trial}
+    each = {"CPU": float(resources.cpus_per_trial), "GPU": resources.gpus}
     scaling = ScalingConfig(
         num_workers=0 if alone else resources.workers_per_trial,
-        use_gpu=resources.gpus_per_trial > 0,
+        use_gpu=resources.gpus > 0,
         resources_per_worker=None if alone else each,
     )
     trainer: Any = TorchTrainer(
@@ -346,7 +346,7 @@ def _concurrent_trials(job: Job, cluster: dict[str, float]) -> int:
     """
     resources = job.grid.resources
     workers = resources.workers_per_trial
-    need = {"CPU": workers * resources.cpus_per_trial, "GPU": workers * resources.gpus_per_trial}
+    need = {"CPU": workers * resources.cpus_per_trial, "GPU": workers * resources.gpus}
     for name, amount in need.items():
         if amount > cluster.get(name, 0):
             raise UserError(

@@ -14,7 +14,7 @@ Each part is on unless `without` in [resources] names it, for a comparison:
 and `length_ladder = 0` switches off that clips are padded to a ladder of lengths.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -62,20 +62,22 @@ def shortcuts(resources: Resources, task: Task, device: torch.device) -> Shortcu
     if device.type != "cuda":
         return Shortcuts()
     kernels = Kernels(**{name: name not in resources.without for name in vars(Kernels())})
+    if resources.workers_per_trial > 1:  # weights cast together all look used to DDP, which then waits for gradients
+        kernels = replace(kernels, casts=False)
     recorded = "graphs" not in resources.without and not unrecordable(task, resources.workers_per_trial)
     return Shortcuts(kernels, resources.padding_share, graphs_on(device) if recorded else None)
 
 
 def gpu_text(resources: Resources, task: Task) -> str:
     """What a run says of its use of a GPU, in one line; "" of one on a CPU."""
-    if not resources.gpus_per_trial:
+    if not resources.gpus:
         return ""
     why = "left out" if "graphs" in resources.without else unrecordable(task, resources.workers_per_trial)
     steps = f"steps one by one ({why})" if why else "steps as CUDA graphs"
     share = resources.padding_share
     lengths = f"clips padded by up to {share:.0%} to a ladder of lengths" if share else "no ladder of lengths"
     left_out = ", ".join(name for name in resources.without if name != "graphs")
-    return ", ".join([steps, lengths, *([f"without {left_out}"] if left_out else [])])
+    return ", ".join([f"{resources.gpus:g} a trial", steps, lengths, *([f"without {left_out}"] if left_out else [])])
 
 
 def room(resources: Resources, task: Task, device: torch.device) -> Room:
@@ -84,9 +86,9 @@ def room(resources: Resources, task: Task, device: torch.device) -> Room:
     if device.type != "cuda" or "memory" in resources.without or resources.workers_per_trial > 1:
         return Room(fixed)
     kind = f"{type(task).__qualname__} {task.options} {getattr(task, 'model', '')}"
-    return shared_room(device, min(resources.gpus_per_trial, 1.0), kind, resources.evaluation_seconds)
+    return shared_room(device, min(resources.gpus, 1.0), kind, resources.evaluation_seconds)
 
 
 def evaluation_seconds(resources: Resources) -> float:
     """Seconds of audio in a batch of evaluation; on a GPU the most that it may be, where memory decides."""
-    return resources.evaluation_seconds or (MOST_SECONDS if resources.gpus_per_trial else CPU_SECONDS)
+    return resources.evaluation_seconds or (MOST_SECONDS if resources.gpus else CPU_SECONDS)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from engine.store import Failure, Store, scored_in
 from grids.grid import Grid
 
-NUMERICS = ("threads", "workers", "precision", "tf32", "torch")  # that change last bits, or more
+NUMERICS = ("threads", "workers", "precision", "tf32", "shortcuts", "length_ladder", "torch")  # that change last bits
 LATELY_NS = 3600 * 10**9
 PASS = ["trial", "started", "phases", "device", "code_version", "numerics"]  # what marks one pass of a trial
 Row = tuple[str, str]

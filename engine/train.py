@@ -145,7 +145,7 @@ def run_trial(
 def _device(job: Job) -> torch.device:
     """Where the trial computes; this process is made ready for it."""
     resources = job.grid.resources
-    device = torch.device("cuda", torch.cuda.current_device()) if resources.gpus_per_trial else torch.device("cpu")
+    device = torch.device("cuda", torch.cuda.current_device()) if resources.gpus else torch.device("cpu")
     torch.set_num_threads(resources.cpus_per_trial)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -265,13 +265,13 @@ def _found(fitted: Fitted, learner: Learner) -> dict[str, float]:
 
 def _sharing(resources: Resources) -> dict[str, Any]:
     """How a GPU was shared: it changes no number, so that a training goes on under another share."""
-    how = {"gpus_per_trial": resources.gpus_per_trial, "sharing": "mps" if in_use() else "processes"}
-    return how if resources.gpus_per_trial else {}
+    how = {"gpus_per_trial": resources.gpus, "sharing": "mps" if in_use() else "processes"}
+    return how if resources.gpus else {}
 
 
 def _numerics(job: Job, world: World, fast: Shortcuts) -> dict[str, Any]:
     """What the last bits of a result depend on."""
-    train, on_gpu = job.train, job.grid.resources.gpus_per_trial > 0
+    train, on_gpu = job.train, job.grid.resources.gpus > 0
     return {
         "threads": job.grid.resources.cpus_per_trial,
         "workers": world.size,

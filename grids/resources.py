@@ -20,7 +20,8 @@ class Resources:
     Attributes:
         workers_per_trial: processes that train one model together; 1 needs no process group.
         cpus_per_trial: cores, and threads, of each worker.
-        gpus_per_trial: GPUs of each worker; a fraction lets several trials share one.
+        gpus_per_trial: GPUs of each worker; a fraction lets several trials share one. Not given: 1 where the machine
+            that starts the run has GPUs for all workers and the corpus is a real one, else 0.
         sharing: how trials share a GPU: "processes" take turns on it; "mps" runs them side by side through NVIDIA's MPS
             daemon, which the run starts and ends, or through a site's own. Not the default, since a training that dies
             in a kernel may leave its neighbours undefined (NVIDIA's documentation), and the gain was not measured yet.
@@ -38,7 +39,7 @@ class Resources:
 
     workers_per_trial: int = 1
     cpus_per_trial: int = 1
-    gpus_per_trial: float = 0.0
+    gpus_per_trial: float | None = None
     sharing: Sharing = "processes"
     max_retries: int = 1
     evaluation_seconds: float = 0.0
@@ -56,16 +57,21 @@ class Resources:
             require(getattr(self, name) >= 0, f"{name} in [resources] is {getattr(self, name)}; allowed: >= 0")
         ladder = self.length_ladder
         require(0 <= ladder <= 0.5, f"length_ladder in [resources] is {ladder}; allowed: 0 to 0.5")
-        gpus = self.gpus_per_trial
+        gpus = self.gpus
         require(gpus >= 0 and (gpus <= 1 or gpus == int(gpus)), f"gpus_per_trial is {gpus}; allowed: 0 to 1, or whole")
         shares = 0 < gpus < 1 and self.workers_per_trial == 1
         need = f"0 < gpus_per_trial < 1 and workers_per_trial = 1; got {gpus:g} and {self.workers_per_trial}"
         require(shares or self.sharing == "processes", f"sharing = {self.sharing!r} in [resources] needs {need}")
 
     @property
+    def gpus(self) -> float:
+        """GPUs of each worker; 0 also where it is not known yet whether there is one."""
+        return self.gpus_per_trial or 0.0
+
+    @property
     def padding_share(self) -> float:
         """The length ladder's share where it has an effect; 0 on a CPU."""
-        return self.length_ladder if self.gpus_per_trial else 0.0
+        return self.length_ladder if self.gpus else 0.0
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,12 @@ def _convert(value: Any, hint: Any, what: str) -> Any:
 
 def _convert_union(value: Any, members: tuple[Any, ...], hint: Any, what: str) -> Any:
     """The first member of the union that takes the value."""
-    for member in members:
+    given = [member for member in members if member is not types.NoneType]
+    if value is None and len(given) < len(members):  # in JSON; TOML has no None
+        return None
+    if len(given) == 1:
+        return _convert(value, given[0], what)
+    for member in given:
         try:
             return _convert(value, member, what)
         except UserError:
@@ -150,7 +155,7 @@ def _name(hint: Any) -> str:
     if origin is Literal:
         return "one of " + ", ".join(map(repr, arguments))
     if origin in (types.UnionType, Union):
-        return " or ".join(_name(member) for member in arguments)
+        return " or ".join(_name(member) for member in arguments if member is not types.NoneType)
     if is_dataclass(hint) or (origin is not None and issubclass(origin, Mapping)):
         return "a table"
     return plain.get(hint, getattr(hint, "__name__", str(hint)))

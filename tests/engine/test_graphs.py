@@ -157,6 +157,16 @@ def test_a_failed_trial_leaves_nothing_to_the_next() -> None:
     assert_equal(alone, trained(trial(TASKS["gender"], own, seed=3)))
 
 
+def test_a_step_that_failed_half_way_leaves_nothing_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    how = {"precision": "fp16"}
+    alone, own = trained(trial(TASKS["gender"], graphs(NeverRecorder()), seed=3, **how)), graphs(NeverRecorder())
+    with monkeypatch.context() as patched:
+        patched.setattr("engine.update.nn.utils.clip_grad_norm_", lambda *arguments: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            trained(trial(TASKS["gender"], own, seed=1, **how))
+    assert_equal(alone, trained(trial(TASKS["gender"], own, seed=3, **how)))
+
+
 def test_heads_of_like_size_share_recordings_and_end_as_plain_ones() -> None:
     task, recorder = TASKS["speaker/mhubert"], TapeRecorder()
     own, few = graphs(recorder), make_clips("no", "train", speakers=5, clips_each=3)

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from engine.job import Job, identifying, make_job, settle
+from engine.job import Job, _with_gpus, identifying, make_job, settle
 from engine.plan import make_plan
 from engine.store import Identity, Store
 from engine.train import run_trial
 from grids.errors import UserError
 from grids.grid import load
 from grids.schema import LATER, PLACE
+from tasks import make_task
 from tests.engine.jobs import toy_grid, toy_job
 
 
@@ -253,3 +254,30 @@ def test_a_later_key_identifies_only_where_it_is_not_at_its_default() -> None:
     assert identifying(Outside(place="/here")) == {"old": 1, "inside": {"old": 1}}
     assert identifying(Outside(late={"a": 1})) == {"old": 1, "late": {"a": 1}, "inside": {"old": 1}}
     assert identifying(Outside(inside=Inside(late=("b",))))["inside"] == {"old": 1, "late": ("b",)}
+
+
+@pytest.mark.parametrize(
+    ("gpus", "corpus", "resources", "expected"),
+    [
+        (0, "/cv", {}, 0.0),
+        (2, "/cv", {}, 1.0),
+        (2, "synthetic", {}, 0.0),
+        (2, "/cv", {"gpus_per_trial": 0.0}, 0.0),
+        (2, "synthetic", {"gpus_per_trial": 0.25}, 0.25),
+        (1, "/cv", {"workers_per_trial": 2}, 0.0),
+        (2, "/cv", {"workers_per_trial": 2}, 1.0),
+    ],
+)
+def test_a_real_corpus_is_trained_on_the_gpus_that_are_here_unless_the_grid_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch, gpus: int, corpus: str, resources: dict[str, float], expected: float
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    grid = toy_grid(corpus=corpus, task="gender", resources=resources)
+    assert _with_gpus(grid, make_task(grid)).resources.gpus_per_trial == expected
+
+
+def test_a_task_without_audio_takes_no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
+    job = settle(toy_job(tmp_path / "results", corpus="/cv"))
+    assert job.grid.resources.gpus_per_trial == 0
+    assert load(job.store.grid_path).resources.gpus_per_trial == 0

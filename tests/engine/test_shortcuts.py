@@ -44,13 +44,14 @@ def test_on_a_gpu_everything_is_on_and_each_part_can_be_left_out() -> None:
     assert shortcuts(Resources(gpus_per_trial=1, length_ladder=0), TASK, GPU).ladder == 0
     assert {*vars(Kernels()), "graphs", "memory"} == {*get_args(Shortcut)}
     text = gpu_text(Resources(gpus_per_trial=1, without=("graphs", "norm"), length_ladder=0), TASK)
-    assert text == "steps one by one (left out), no ladder of lengths, without norm"
+    assert text == "1 a trial, steps one by one (left out), no ladder of lengths, without norm"
 
 
 def test_what_is_not_recorded_says_why() -> None:
     task = make("asr/ctc")
     assert shortcuts(SHARED, task, GPU).graphs is None
     assert "steps one by one (this task's steps are not recorded)" in gpu_text(SHARED, task)
+    assert shortcuts(Resources(gpus_per_trial=1, workers_per_trial=2), TASK, GPU).kernels == Kernels(True, True, True)
     assert "several workers" in gpu_text(Resources(gpus_per_trial=1, workers_per_trial=2), TASK)
 
 
