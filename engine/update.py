@@ -54,7 +54,8 @@ class Update:
             for tensor in self._moments(parameter).values():
                 tensor.zero_()
         self._scaler.load_state_dict(self._first_scale)
-        self._scaler._per_optimizer_states.clear()  # of a step that failed half-way, which would forbid the next
+        if self._scaler.is_enabled():
+            self._scaler._per_optimizer_states.clear()  # of a step that failed half-way, which would forbid the next
         self.clear()
 
     def clear(self) -> None:
