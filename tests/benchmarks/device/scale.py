@@ -1,10 +1,11 @@
 """How much is measured. Imports nothing heavy, so that processes are started before anybody imports torch."""
 
 from dataclasses import dataclass
+from typing import get_args
 
-from grids.grid import Resources
+from grids.resources import Resources, Shortcut
 
-PARTS = ("product", "attention", "norm", "graphs", "ladder")
+PARTS = (*(part for part in get_args(Shortcut) if part != "memory"), "ladder")  # that a step can do without
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from engine.precision import AUTOCAST, autocast, tf32
 from grids.grid import Precision, Train
 from tasks.base import Batch, Kernels
 from tasks.encoder import use_kernels
-from tests.benchmarks.device.scale import Scale
+from tests.benchmarks.device.scale import PARTS, Scale
 from tests.benchmarks.device.work import (
     RATE,
     Noise,
@@ -53,8 +53,7 @@ def flop(scale: Scale) -> dict[str, float]:
     """
     middle = sum(scale.seconds) / 2
     clips = made_clips(scale, "flop", 1, seconds=(middle, middle + 0.001))
-    everything = ("product", "attention", "norm", "graphs", "ladder")
-    one = make_learner(scale, shortcuts_without(scale, everything, torch.device("cpu")), Train(RATE), 1)
+    one = make_learner(scale, shortcuts_without(scale, PARTS, torch.device("cpu")), Train(RATE), 1)
     batch = collate(Noise().arrays(clips)).to(torch.device("meta"))
     network = one.network.to("meta")
     counted = {}
