@@ -6,7 +6,8 @@ Each part is on unless `without` in [resources] names it, for a comparison:
 |---|---|
 | "product" | the positional convolution of an encoder as a matrix product (`tasks.kernels.grouped_product`) |
 | "attention" | one attention kernel, whatever the shapes are, and one mask for all layers |
-| "norm" | a masked norm that holds no copy of its input (`tasks.kernels.LeanNorm`) |
+| "norm" | the first convolution and its masked norm as one product (`tasks.kernels.normed_convolution`) |
+| "convolutions" | in scoring, the other convolutions as products with channels last (`tasks.kernels.strided_product`) |
 | "casts" | an encoder's weights cast all at once under autocast (`tasks.kernels.weights_cast`) |
 | "graphs" | training steps recorded as CUDA graphs (`engine.graphs`) |
 | "memory" | batches of evaluation by the trial's share of the memory, which it keeps to (`engine.room`) |

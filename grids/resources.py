@@ -7,7 +7,7 @@ from typing import Literal, cast
 from grids.errors import require
 
 Sharing = Literal["processes", "mps"]
-Shortcut = Literal["product", "attention", "norm", "casts", "graphs", "memory"]
+Shortcut = Literal["product", "attention", "norm", "convolutions", "casts", "graphs", "memory"]
 
 
 @dataclass(frozen=True)

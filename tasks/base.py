@@ -97,13 +97,15 @@ class Kernels:
     Attributes:
         product: a positional convolution is one batched matrix product.
         attention: one attention kernel on a GPU, whatever the shapes are.
-        norm: a masked norm holds no copy of its input.
+        norm: the first convolution of waves and the masked norm behind it are one product.
+        convolutions: in scoring, those of the feature encoder are products with channels last.
         casts: under autocast an encoder's weights are cast all at once.
     """
 
     product: bool = False
     attention: bool = False
     norm: bool = False
+    convolutions: bool = False
     casts: bool = False
 
 

@@ -20,7 +20,16 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tasks.base import Kernels
-from tasks.kernels import MaskedChannelNorm, attention_bias, autocast_type, grouped_product, weights_cast, within
+from tasks.kernels import (
+    MaskedChannelNorm,
+    attention_bias,
+    autocast_type,
+    grouped_product,
+    normed_convolution,
+    strided_product,
+    weights_cast,
+    within,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -83,7 +92,8 @@ class Encoder(nn.Module):
             states: how many of the last hidden states are wanted; None: all.
             padded: False where the caller knows that no clip is shorter than T, which saves the attention's mask.
         """
-        with weights_cast(self, values_KT.device) if self.kernels.casts else nullcontext():
+        exact = self._convolutions[0].conv if self.kernels.norm and self._masked_norm else None
+        with weights_cast(self, values_KT.device, exact) if self.kernels.casts else nullcontext():
             return self._encoded(values_KT, lengths_K, states, padded)
 
     def frames(self, lengths_K: torch.Tensor) -> torch.Tensor:
@@ -98,7 +108,7 @@ class Encoder(nn.Module):
         values_KT = functional.pad(values_KT, (0, max(0, self.shortest - values_KT.shape[1])))
         lengths_K = lengths_K.clamp(min=self.shortest)
         waves_KT = normalised(values_KT, within(lengths_K, values_KT.shape[1]))
-        features_KFC = self._convolved(waves_KT, lengths_K).transpose(1, 2)
+        features_KFC = self._convolved(waves_KT, lengths_K)
         mask_KF = within(frame_counts(lengths_K, self.strides), features_KFC.shape[1])
         if mask_KF.device.type == "cpu" and not self.kernels.attention:  # to look costs nothing there
             padded = not bool(mask_KF.all())
@@ -145,16 +155,49 @@ class Encoder(nn.Module):
     def _convolutions(self) -> Any:
         return self.model.feature_extractor.conv_layers
 
+    @property
+    def _masked_norm(self) -> MaskedChannelNorm | None:
+        """The group norm behind the first convolution, where there is one."""
+        norm = getattr(self._convolutions[0], "layer_norm", None)
+        return norm if isinstance(norm, MaskedChannelNorm) else None
+
     def _convolved(self, waves_KT: torch.Tensor, lengths_K: torch.Tensor) -> torch.Tensor:
-        """(K, T) -> (K, C, F). The plain class asks for the gradient of the waves too, which nobody reads."""
+        """(K, T) -> (K, F, C). The plain class asks for the gradient of the waves too, which nobody reads."""
+        if self.kernels.convolutions and not torch.is_grad_enabled():
+            return self._convolved_with_channels_last(waves_KT, lengths_K)
+        first, *others = self._convolutions
         hidden_KCF = waves_KT[:, None]
-        for layer in self._convolutions:
-            if isinstance(norm := getattr(layer, "layer_norm", None), MaskedChannelNorm):
-                counts_K = frame_counts(lengths_K, self.strides[:1])
-                hidden_KCF = layer.activation(norm(layer.conv(hidden_KCF), counts_K, lean=self.kernels.norm))
+        if (norm := self._masked_norm) is None:
+            hidden_KCF = first(hidden_KCF)
+        elif self.kernels.norm:
+            windows_KFR, weights_KCR = self._normed(norm, waves_KT, lengths_K)
+            hidden_KCF = first.activation(torch.bmm(weights_KCR, windows_KFR.transpose(1, 2)))
+        else:
+            hidden_KCF = first.activation(norm(first.conv(hidden_KCF), frame_counts(lengths_K, self.strides[:1])))
+        for layer in others:
+            hidden_KCF = layer(hidden_KCF)
+        return hidden_KCF.transpose(1, 2)
+
+    def _convolved_with_channels_last(self, waves_KT: torch.Tensor, lengths_K: torch.Tensor) -> torch.Tensor:
+        """The same, (K, T) -> (K, F, C), by products alone."""
+        hidden_KFC = waves_KT[:, :, None]
+        for number, layer in enumerate(self._convolutions):
+            conv, norm = layer.conv, getattr(layer, "layer_norm", None)
+            if isinstance(norm, MaskedChannelNorm):
+                windows_KFR, weights_KCR = self._normed(norm, waves_KT, lengths_K)
+                hidden_KFC = torch.bmm(windows_KFR, weights_KCR.transpose(1, 2))
             else:
-                hidden_KCF = layer(hidden_KCF)
-        return hidden_KCF
+                hidden_KFC = strided_product(hidden_KFC, conv.weight, conv.bias, self.strides[number][1])
+                hidden_KFC = norm(hidden_KFC) if norm is not None else hidden_KFC
+            hidden_KFC = layer.activation(hidden_KFC)
+        return hidden_KFC
+
+    def _normed(
+        self, norm: MaskedChannelNorm, waves_KT: torch.Tensor, lengths_K: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `normed_convolution`: of (K, T) waves the operands (K, F, R) and (K, C, R)."""
+        weight_C1W, stride = self._convolutions[0].conv.weight, self.strides[0][1]
+        return normed_convolution(waves_KT, weight_C1W.float(), norm, stride, frame_counts(lengths_K, self.strides[:1]))
 
     def _spec_augmented(self, hidden_KFH: torch.Tensor, lengths_K: torch.Tensor) -> torch.Tensor:
         """SpecAugment's masks put in, in training, where the backbone's configuration asks for it."""

@@ -54,6 +54,82 @@ def _columns_times(
     return product_GRO.unflatten(1, (len(hidden_KFH), -1)).permute(1, 2, 0, 3).flatten(2)
 
 
+def strided_product(
+    hidden_KFC: torch.Tensor, weight_OCW: torch.Tensor, bias_O: torch.Tensor | None, stride: int
+) -> torch.Tensor:
+    """A convolution over time without padding, as matrix products on the frames where they lie; for scoring.
+
+    With channels last, a window's frames are one row of memory, and as many as `stride` of them are the rows of a
+    matrix that needs no copy. Windows of a few channels are copied, so that their rows are aligned.
+
+    Args:
+        hidden_KFC: the frames; contiguous.
+        weight_OCW: as `torch.nn.Conv1d` has it.
+        bias_O: (O,), or none.
+        stride: frames from one window to the next.
+
+    Returns:
+        (K, (F - W) // stride + 1, O), of autocast's type under autocast.
+    """
+    clips, frames, channels = hidden_KFC.shape
+    width = weight_OCW.shape[2]
+    count = (frames - width) // stride + 1
+    hidden_KFC = hidden_KFC.to(autocast_type(hidden_KFC.device) or hidden_KFC.dtype)
+    product: torch.Tensor | None = None
+    if channels < ALIGNED:
+        windows_KNR = hidden_KFC.unfold(1, width, stride).flatten(2)
+        room = -windows_KNR.shape[2] % ALIGNED
+        taps_OR = functional.pad(weight_OCW.flatten(1).to(hidden_KFC.dtype), (0, room))
+        product = functional.pad(windows_KNR, (0, room)) @ taps_OR.T
+        return product if bias_O is None else product + bias_O.to(product.dtype)
+    for first in range(0, width, stride):
+        taps_OCT = weight_OCW[:, :, first : first + stride]
+        taps_KRO = taps_OCT.permute(2, 1, 0).flatten(0, 1).to(hidden_KFC.dtype).expand(clips, -1, -1)
+        rows_KNR = hidden_KFC.as_strided(
+            (clips, count, taps_KRO.shape[1]), (frames * channels, stride * channels, 1),
+            hidden_KFC.storage_offset() + first * channels,
+        )  # fmt: skip
+        product = torch.bmm(rows_KNR, taps_KRO) if product is None else torch.baddbmm(product, rows_KNR, taps_KRO)
+    assert product is not None, "a window has a frame"
+    return product if bias_O is None else product + bias_O.to(product.dtype)
+
+
+def normed_convolution(
+    waves_KT: torch.Tensor, weight_C1W: torch.Tensor, norm: "MaskedChannelNorm", stride: int, counts_K: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A convolution of waves and the `MaskedChannelNorm` behind it, as the operands of one matrix product.
+
+    A channel's mean and variance over a clip follow from those of the samples under the window, W numbers and W x W
+    for a clip, in float64; the norm is then a factor and a term of the weights of that clip. So nothing passes over the
+    512 x 3,200 values a second but the product that makes them; the norm itself passes over them ten times, in float32.
+    A bias of the convolution has no effect, since the norm takes the mean away.
+
+    Args:
+        waves_KT: normalised waves, float32, 0 in the padding.
+        weight_C1W: of the convolution, float32.
+        norm: behind it.
+        stride: samples from one window to the next.
+        counts_K: frames of each clip.
+
+    Returns:
+        Windows (K, F, R) and weights (K, C, R), whose products over R are the normalised frames.
+    """
+    weight_CW, width = weight_C1W[:, 0], weight_C1W.shape[2]
+    windows_KFW = waves_KT.unfold(1, width, stride)
+    own_KFW = (windows_KFW * within(counts_K, windows_KFW.shape[1])[:, :, None]).double()
+    mean_KW = own_KFW.sum(1) / counts_K[:, None]
+    square_KWW = own_KFW.transpose(1, 2) @ own_KFW / counts_K[:, None, None]
+    spread_KWW = square_KWW - mean_KW[:, :, None] * mean_KW[:, None]
+    exact_CW = weight_CW.double()
+    variance_KC = ((exact_CW @ spread_KWW) * exact_CW).sum(2)
+    factor_KC = norm.weight * torch.rsqrt(variance_KC + norm.eps)
+    term_KC = norm.bias - factor_KC * (mean_KW @ exact_CW.T)
+    room = -(width + 1) % ALIGNED
+    weights_KCR = torch.cat([factor_KC[:, :, None] * exact_CW, term_KC[:, :, None]], dim=2).float()
+    windows_KFR = torch.cat([windows_KFW, torch.ones_like(windows_KFW[:, :, :1])], dim=2)
+    return functional.pad(windows_KFR, (0, room)), functional.pad(weights_KCR, (0, room))
+
+
 class MaskedChannelNorm(nn.Module):
     """Group norm with one group a channel over a clip's own frames alone.
 
@@ -67,17 +143,13 @@ class MaskedChannelNorm(nn.Module):
             raise ValueError(f"group norm with {norm.num_groups} groups of {norm.num_channels} channels")
         self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
 
-    def forward(self, hidden_KCF: torch.Tensor, counts_K: torch.Tensor, *, lean: bool = False) -> torch.Tensor:
+    def forward(self, hidden_KCF: torch.Tensor, counts_K: torch.Tensor) -> torch.Tensor:
         """(K, C, F) -> (K, C, F), normalised over the first `counts` frames of each clip; anything beyond them.
 
         Args:
             hidden_KCF: of any floating type; the statistics are float32.
             counts_K: (K,) frames of each clip.
-            lean: hold the input and no copy of it (`LeanNorm`), in place of four.
         """
-        if lean:
-            apply: Callable[..., torch.Tensor] = LeanNorm.apply
-            return apply(hidden_KCF, self.weight, self.bias, counts_K, self.eps)
         valid_K1F = within(counts_K, hidden_KCF.shape[2])[:, None]
         values_KCF, counts_K11 = hidden_KCF.float(), counts_K[:, None, None]
         mean_KC1 = (values_KCF * valid_K1F).sum(2, keepdim=True) / counts_K11
@@ -85,49 +157,6 @@ class MaskedChannelNorm(nn.Module):
         variance_KC1 = centred_KCF.square().sum(2, keepdim=True) / counts_K11
         scaled_KCF = centred_KCF * torch.rsqrt(variance_KC1 + self.eps)
         return (scaled_KCF * self.weight[:, None] + self.bias[:, None]).to(hidden_KCF.dtype)
-
-
-class LeanNorm(torch.autograd.Function):
-    """`MaskedChannelNorm` in a third of the passes over its input, of which it keeps nothing else for its gradient.
-
-    Reductions read half precision and add in float32. The waves have mean 0, so the mean square less the squared mean
-    loses nothing that counts. With the statistics known, batch norm of K x C channels is one pass, float32 inside.
-    Nobody reads frames beyond a clip's own, so their gradient is taken for 0.
-    """
-
-    @staticmethod
-    def forward(
-        context: Any, hidden_KCF: torch.Tensor, weight_C: torch.Tensor, bias_C: torch.Tensor, counts_K: torch.Tensor,
-        epsilon: float,
-    ) -> torch.Tensor:  # fmt: skip
-        """(K, C, F) -> (K, C, F)."""
-        with torch.autocast(hidden_KCF.device.type, enabled=False):
-            clips, counts_K1 = len(hidden_KCF), counts_K[:, None]
-            own_KCF = hidden_KCF * within(counts_K, hidden_KCF.shape[2])[:, None]
-            mean_KC = own_KCF.sum(2, dtype=torch.float32) / counts_K1
-            square_KC = torch.linalg.vector_norm(own_KCF, dim=2, dtype=torch.float32).square() / counts_K1
-            variance_KC = (square_KC - mean_KC.square()).clamp(min=0)
-            scaled = functional.batch_norm(
-                hidden_KCF.flatten(0, 1)[None], mean_KC.flatten(), variance_KC.flatten(), weight_C.repeat(clips),
-                bias_C.repeat(clips), training=False, eps=epsilon,
-            )  # fmt: skip
-        context.save_for_backward(hidden_KCF, weight_C, counts_K, mean_KC, torch.rsqrt(variance_KC + epsilon))
-        return scaled[0].unflatten(0, (clips, -1))
-
-    @staticmethod
-    def backward(context: Any, gradient_KCF: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """The gradients of (K, C, F), (C,) and (C,)."""
-        hidden_KCF, weight_C, counts_K, mean_KC, inverse_KC = context.saved_tensors
-        valid_K1F, counts_K1 = within(counts_K, hidden_KCF.shape[2])[:, None], counts_K[:, None]
-        own_KCF = gradient_KCF * valid_K1F
-        sum_KC = own_KCF.sum(2, dtype=torch.float32)
-        along_KC = inverse_KC * ((own_KCF.float() * hidden_KCF).sum(2) - mean_KC * sum_KC)
-        scale_KC = weight_C * inverse_KC
-        slope_KC = -scale_KC * inverse_KC * along_KC / counts_K1
-        shift_KC = -scale_KC * sum_KC / counts_K1 - slope_KC * mean_KC
-        found_KCF = torch.addcmul(shift_KC[:, :, None], own_KCF.float(), scale_KC[:, :, None])
-        found_KCF = torch.addcmul(found_KCF, hidden_KCF.float(), slope_KC[:, :, None]) * valid_K1F
-        return found_KCF.to(hidden_KCF.dtype), along_KC.sum(0), sum_KC.sum(0), None, None
 
 
 class CastTogether(torch.autograd.Function):
@@ -147,11 +176,16 @@ class CastTogether(torch.autograd.Function):
 
 
 @contextmanager
-def weights_cast(module: nn.Module, device: torch.device) -> Iterator[None]:
+def weights_cast(module: nn.Module, device: torch.device, but: nn.Module | None = None) -> Iterator[None]:
     """Has a module's convolutions and linear layers compute with weights that were cast all at once.
 
     Autocast casts each weight and each bias by itself, and each gradient back: 153 tensors of HuBERT-base, so some 300
     kernels a step. Where autocast is off, nothing happens.
+
+    Args:
+        module: with the layers.
+        device: of its weights.
+        but: a layer whose weights stay as they are.
     """
     dtype = autocast_type(device)
     if dtype is None:
@@ -159,7 +193,7 @@ def weights_cast(module: nn.Module, device: torch.device) -> Iterator[None]:
         return
     places: list[tuple[dict[str, Any], str]] = [
         (part._parameters, name)
-        for part in module.modules() if isinstance(part, nn.Linear | nn.Conv1d)
+        for part in module.modules() if isinstance(part, nn.Linear | nn.Conv1d) and part is not but
         for name, own in part._parameters.items() if own is not None and own.dtype == torch.float32
     ]  # fmt: skip
     before = [table[name] for table, name in places]

@@ -35,7 +35,7 @@ from tests.tasks.test_contract import NAMES, make
 from tests.tasks.waves import MadeWaves, make_clips
 
 CPU = torch.device("cpu")
-KERNELS = Kernels(product=True, attention=True, norm=True, casts=True)
+KERNELS = Kernels(product=True, attention=True, norm=True, convolutions=True, casts=True)
 OTHERS = ("speaker/ecapa", "speaker/siamese", "speaker/speech_llm")
 TASKS: dict[str, Task] = {
     "gender": Gender(GenderOptions(), Model(backbone="tiny-groupnorm")),

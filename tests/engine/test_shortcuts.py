@@ -32,10 +32,13 @@ def test_a_cpu_has_no_shortcut_whatever_the_grid_says() -> None:
 
 def test_on_a_gpu_everything_is_on_and_each_part_can_be_left_out() -> None:
     every = shortcuts(SHARED, TASK, GPU)
-    assert every.kernels == Kernels(product=True, attention=True, norm=True, casts=True)
+    assert every.kernels == Kernels(product=True, attention=True, norm=True, convolutions=True, casts=True)
     assert isinstance(every.graphs, Graphs)
     assert every.ladder == 0.05
-    assert every.numerics == {"shortcuts": ["attention", "casts", "graphs", "norm", "product"], "length_ladder": 0.05}
+    assert every.numerics == {
+        "shortcuts": ["attention", "casts", "convolutions", "graphs", "norm", "product"],
+        "length_ladder": 0.05,
+    }
     assert "CUDA graphs" in gpu_text(SHARED, TASK)
     for part in vars(Kernels()):
         found = shortcuts(Resources(gpus_per_trial=1, without=(part,)), TASK, GPU)  # type: ignore[arg-type]
@@ -51,7 +54,9 @@ def test_what_is_not_recorded_says_why() -> None:
     task = make("asr/ctc")
     assert shortcuts(SHARED, task, GPU).graphs is None
     assert "steps one by one (this task's steps are not recorded)" in gpu_text(SHARED, task)
-    assert shortcuts(Resources(gpus_per_trial=1, workers_per_trial=2), TASK, GPU).kernels == Kernels(True, True, True)
+    assert shortcuts(Resources(gpus_per_trial=1, workers_per_trial=2), TASK, GPU).kernels == Kernels(
+        True, True, True, True
+    )
     assert "several workers" in gpu_text(Resources(gpus_per_trial=1, workers_per_trial=2), TASK)
 
 

@@ -127,9 +127,14 @@ MUTATIONS = (
         "the positional convolution is another one on a GPU", ("tests/tasks/test_kernels.py",),
     ),
     Mutation(
-        "mask dropped in the lean norm", "tasks/kernels.py",
-        "own_KCF = hidden_KCF * within(counts_K, hidden_KCF.shape[2])[:, None]", "own_KCF = hidden_KCF",
-        "scores depend on padding on a GPU", ("tests/tasks/test_encoder.py",),
+        "padding in the norm of a product", "tasks/kernels.py",
+        "(windows_KFW * within(counts_K, windows_KFW.shape[1])[:, :, None]).double()", "windows_KFW.double()",
+        "a clip's outputs depend on its batch on a GPU", ("tests/tasks/test_kernels.py",),
+    ),
+    Mutation(
+        "a tap of a strided product left out", "tasks/kernels.py",
+        "for first in range(0, width, stride):", "for first in range(0, width - stride + 1, stride):",
+        "scores on a GPU are of another network", ("tests/tasks/test_kernels.py",),
     ),
     Mutation(
         "SpecAugment masks padding", "tasks/encoder.py",

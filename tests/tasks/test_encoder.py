@@ -16,7 +16,7 @@ from tasks.base import Batch, Kernels
 from tasks.encoder import Encoder, hand_over, use_kernels
 from tests.tasks.test_backbones import FAMILIES, saved, waves
 
-EVERY = Kernels(product=True, attention=True, norm=True, casts=True)
+EVERY = Kernels(product=True, attention=True, norm=True, convolutions=True, casts=True)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -8,10 +8,11 @@ from torch import nn
 
 from tasks.kernels import (
     MOST_COLUMNS,
-    LeanNorm,
     MaskedChannelNorm,
     attention_bias,
     grouped_product,
+    normed_convolution,
+    strided_product,
     weights_cast,
     within,
 )  # fmt: skip
@@ -57,47 +58,55 @@ def test_a_product_of_many_clips_is_computed_in_parts(monkeypatch: pytest.Monkey
     assert MOST_COLUMNS * 2 < 300e6
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_lean_norm_is_the_norm_in_half_the_memory(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("loud", [1.0, 1e-3])
+def test_a_normed_convolution_is_the_convolution_and_its_norm(loud: float) -> None:
+    """Also of waves whose samples hardly differ from one to the next, of which a filter leaves next to nothing."""
     torch.manual_seed(0)
-    plain = nn.GroupNorm(8, 8)
+    conv, plain = nn.Conv1d(1, 8, 10, stride=5), nn.GroupNorm(8, 8)
     nn.init.normal_(plain.weight)
     nn.init.normal_(plain.bias)
-    norm, counts = MaskedChannelNorm(plain), torch.tensor([50, 20, 7])
-    hidden = (torch.randn(3, 8, 50) + 0.3).to(dtype)
-    hidden[1, :, 20:] = 1e4  # of no clip
+    norm, lengths = MaskedChannelNorm(plain), torch.tensor([400, 170, 60])
     with torch.no_grad():
-        wanted, found = norm(hidden, counts), norm(hidden, counts, lean=True)
-    assert found.dtype == dtype
-    for row, count in enumerate(counts):
-        assert torch.allclose(wanted[row, :, :count].float(), found[row, :, :count].float(), rtol=0,
-                              atol=1e-5 if dtype == torch.float32 else 0.05)  # fmt: skip
+        conv.weight[0] = torch.tensor([1.0, -3, 3, -1, 0, 0, 0, 0, 0, 0])  # a third difference
+    waves = loud * torch.randn(3, 400) + torch.linspace(0, 3, 400).sin()
+    waves *= within(lengths, 400)
+    counts = (lengths - 10) // 5 + 1
+    towards = torch.randn(3, 8, 79) * within(counts, 79)[:, None]  # nobody reads the padding
+    exact = norm(conv.double()(waves.double()[:, None]), counts).float()
+    plainly = norm(conv.float()(waves[:, None]), counts)
+    windows, weights = normed_convolution(waves, conv.weight, norm, 5, counts)
+    assert windows.shape[2] % 8 == 0
+    found = torch.bmm(weights, windows.transpose(1, 2))
+    parameters = [conv.weight, norm.weight, norm.bias]
+    own = [torch.autograd.grad((one * towards).sum(), parameters) for one in (plainly, found)]
+    seen = within(counts, 79)[:, None].expand_as(found)
+    assert (found - exact)[seen].abs().max() < max(1e-5, 2 * (plainly - exact)[seen].abs().max())
+    for one, other in zip(*own, strict=True):
+        assert torch.allclose(one, other, rtol=1e-3, atol=float(1e-4 * one.abs().max()))
 
 
-@pytest.mark.parametrize("frames", [50, 40])
-def test_a_lean_norm_has_the_gradient_of_the_norm(frames: int) -> None:
+@pytest.mark.parametrize(("width", "stride"), [(3, 2), (2, 2), (8, 4), (10, 5), (5, 1), (4, 3)])
+@pytest.mark.parametrize("channels", [1, 16])
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_a_strided_product_is_the_convolution(
+    channels: int, width: int, stride: int, dtype: torch.dtype | None
+) -> None:
     torch.manual_seed(0)
-    plain = nn.GroupNorm(6, 6)
-    nn.init.normal_(plain.weight)
-    nn.init.normal_(plain.bias)
-    norm, counts = MaskedChannelNorm(plain), torch.tensor([40, 17, 7])
-    hidden = torch.randn(3, 6, frames, requires_grad=True)
-    towards = torch.randn(3, 6, frames) * within(counts, frames)[:, None]  # nobody reads the padding
-    found = []
-    for lean in (False, True):
-        output = norm(hidden, counts, lean=lean)
-        found.append(torch.autograd.grad((output * towards).sum(), [hidden, norm.weight, norm.bias]))
-    for one, other in zip(*found, strict=True):
-        assert torch.allclose(one, other, rtol=1e-4, atol=2e-5)
+    conv, hidden = nn.Conv1d(channels, 4, width, stride=stride), torch.randn(3, 41, channels)
+    with torch.no_grad(), torch.autocast("cpu", dtype or torch.bfloat16, enabled=dtype is not None):
+        expected = conv(hidden.transpose(1, 2)).transpose(1, 2)
+        found = strided_product(hidden, conv.weight, conv.bias, stride)
+    assert found.shape == expected.shape
+    assert found.dtype == expected.dtype
+    assert torch.allclose(found.float(), expected.float(), rtol=0, atol=2e-6 if dtype is None else 0.04)
 
 
-def test_a_lean_norm_keeps_its_input_and_no_copy() -> None:
-    kept: list[torch.Tensor] = []
-    hidden = torch.randn(2, 8, 500, dtype=torch.bfloat16, requires_grad=True)
-    with torch.autograd.graph.saved_tensors_hooks(lambda one: kept.append(one) or one, lambda one: one):
-        LeanNorm.apply(hidden, torch.ones(8), torch.zeros(8), torch.tensor([500, 300]), 1e-5)
-    large = [one for one in kept if one.numel() >= hidden.numel()]
-    assert [one.data_ptr() for one in large] == [hidden.data_ptr()]
+def test_a_strided_product_reads_frames_where_they_lie() -> None:
+    """A part of a larger tensor, as a batch of a graph's memory may be."""
+    whole, conv = torch.randn(5, 20, 8), nn.Conv1d(8, 4, 3, stride=2)
+    with torch.no_grad():
+        expected = conv(whole[2:].transpose(1, 2)).transpose(1, 2)
+        assert torch.allclose(strided_product(whole[2:], conv.weight, conv.bias, 2), expected, rtol=0, atol=2e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
