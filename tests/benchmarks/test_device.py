@@ -17,7 +17,7 @@ from tests.benchmarks.device.crew import FailedError, Worker, crew
 from tests.benchmarks.device.grid_run import compared
 from tests.benchmarks.device.jobs import PRECISIONS, SECTIONS, jobs, title
 from tests.benchmarks.device.report import Report, shown
-from tests.benchmarks.device.scale import PARTS, Scale
+from tests.benchmarks.device.scale import OF_SCORING, OF_STEPS, PARTS, Scale
 from tests.benchmarks.device.work import first_stages, made_clips, shortcuts_without, this_device
 from tests.engine.runs import ROOT
 
@@ -56,7 +56,7 @@ def test_hours_of_a_matrix_by_hand() -> None:
 
 
 def test_the_floor_of_a_step_is_that_of_the_documentation() -> None:
-    found = floor(parameters=94.4e6, clip_seconds=4.5, flop_a_second_of_audio=42.4e9)
+    found = floor(parameters=94.4e6, clip_seconds=4.5, flop_a_second_of_audio=42.8e9)
     assert found.traffic_bytes == pytest.approx(94.4e6 * 66)
     seconds = found.seconds(bandwidth=3.35e12, flop_a_second=790e12)
     assert seconds == pytest.approx(2.1e-3, rel=0.01)
@@ -83,8 +83,10 @@ def test_every_part_is_switched_off_in_turn_at_both_batch_sizes() -> None:
     assert len(names) == len({*names})
     for precision in PRECISIONS[False]:
         for batch in (1, 8):
-            for without in ((), PARTS, *((part,) for part in PARTS)):
+            for without in ((), PARTS, *((part,) for part in OF_STEPS)):
                 assert f"steps {title(without)}, batch {batch}, {precision}" in names
+        assert {f"scoring without {part}, {precision}" for part in OF_SCORING} <= {*names}
+    assert {*OF_SCORING, *OF_STEPS} == {*PARTS}
     assert [job.name for job in jobs(["kill"], small=False)] == ["kill, processes", "kill, MPS"]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from tests.benchmarks.device.arithmetic import Pace, of_the_paper
 from tests.benchmarks.device.crew import FailedError, Worker, ask_all, crew
 from tests.benchmarks.device.report import Report
-from tests.benchmarks.device.scale import PARTS, Scale
+from tests.benchmarks.device.scale import OF_SCORING, OF_STEPS, PARTS, Scale
 
 SECTIONS = ("same", "steps", "scoring", "hours", "kill")
 CALL_SECONDS = 60.0  # that one variant may take before it counts as hanging
@@ -129,7 +129,7 @@ class Bench:
 def jobs(sections: Sequence[str], small: bool) -> Iterator[Job]:
     """All jobs of some sections, in order."""
     half, other = PRECISIONS[small]
-    single, chief = [(part,) for part in PARTS], ((), PARTS)
+    single, scored, chief = [(part,) for part in OF_STEPS], [(part,) for part in OF_SCORING], ((), PARTS)
     found = [
         ("same", [_same(half)]),
         (
@@ -140,7 +140,7 @@ def jobs(sections: Sequence[str], small: bool) -> Iterator[Job]:
         ("hours", [_streams(half)]),
         *_crews(sections, half),
         ("steps", [*(_steps(kind, 1, half) for kind in single), _steps((), 1, other)]),
-        ("scoring", [_scoring(kind, half) for kind in (("product",), ("norm",))]),
+        ("scoring", [_scoring(kind, half) for kind in scored]),
     ]
     if not small:
         found += [
@@ -148,7 +148,7 @@ def jobs(sections: Sequence[str], small: bool) -> Iterator[Job]:
             ("steps", [*(_steps(kind, 8, half) for kind in single), _steps((), 8, other), _steps(PARTS, 1, other)]),
             ("same", [_same(other)]),
             ("steps", [_steps(PARTS, 8, other), _plain(other)]),
-            ("scoring", [_scoring(kind, other) for kind in (("product",), ("norm",), PARTS)]),
+            ("scoring", [_scoring(kind, other) for kind in (*scored, PARTS)]),
             ("steps", [_steps(kind, batch, other) for batch in (1, 8) for kind in single]),
         ]
     for section, some in found:

@@ -5,7 +5,9 @@ from typing import get_args
 
 from grids.resources import Resources, Shortcut
 
-PARTS = (*(part for part in get_args(Shortcut) if part != "memory"), "ladder")  # that a step can do without
+PARTS = (*(part for part in get_args(Shortcut) if part != "memory"), "ladder")  # that can be left out
+OF_SCORING = ("product", "norm", "convolutions", "casts")  # those of them that count there
+OF_STEPS = tuple(part for part in PARTS if part != "convolutions")
 
 
 @dataclass(frozen=True)
