@@ -37,6 +37,7 @@ seeds = 4
 samples = 4
 model = { backbone = "tiny" }
 """
+DEVICE = "measures a GPU for minutes; tests/benchmarks/test_device.py runs it small, on a CPU"
 TRAINS = "trains for a minute; tests/engine runs such grids"
 KEPT = "needs a trained recogniser; tests/tasks/asr/test_checkpoint.py and test_scratch.py make one"
 NOT_RUN = {
@@ -60,6 +61,9 @@ NOT_RUN = {
     "python -m analysis.predict results/retrieval results/gender --out retrieval-gender": (
         "needs the results of two grids; tests/analysis/test_predict.py"
     ),
+    "python -m tests.benchmarks.device": DEVICE,
+    "python -m tests.benchmarks.device --only steps hours --budget 500 --out found.jsonl": DEVICE,
+    "python -m tests.benchmarks.device --end-to-end": DEVICE,
     "make demo": "trains for minutes; CI runs the parts of it as tests",
     "make test": "these tests",
     "python -m cluster submit mine.toml --nodes 4 --time 12:00:00 --site cluster/sites/plain.toml": SLURM,

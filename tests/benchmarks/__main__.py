@@ -3,7 +3,7 @@
     python -m tests.benchmarks            # every part
     python -m tests.benchmarks analysis   # one part of `PARTS`
     python -m tests.benchmarks.scale 20000   # empty trials through the whole engine, and the driver's memory
-    python -m tests.benchmarks.device     # trials an hour on a GPU
+    python -m tests.benchmarks.device     # a GPU: steps, scoring, trainings an hour, equal numbers; docs/performance.md
 
 Machines are noisy: quote the spread, and compare two versions on one machine in one sitting only.
 """
