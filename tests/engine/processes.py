@@ -1,6 +1,9 @@
 """The processes of a run, for tests that kill them."""
 
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -28,6 +31,16 @@ def name_of(pid: int) -> str:
         return Path("/proc", str(pid), "comm").read_text(encoding="utf-8").strip()
     except OSError:
         return ""
+
+
+@contextmanager
+def hearing_ctrl_c() -> Iterator[None]:
+    """What is started in the block hears SIGINT; what a shell starts in the background ignores it, and all from there."""
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def wait_until(what: str, condition: object, seconds: float = 240) -> None:

@@ -21,6 +21,7 @@ from grids.errors import UserError
 from grids.resources import Resources
 from tests.engine.jobs import toy_job
 from tests.engine.mps_daemon import Fake, install, processes
+from tests.engine.processes import hearing_ctrl_c
 from tests.engine.runs import ROOT
 
 pytestmark = pytest.mark.slow  # each block starts three programs
@@ -177,9 +178,11 @@ def running(fake: Fake) -> Iterator[subprocess.Popen[str]]:
     code = (
         "import time\nfrom engine.mps import serving\nwith serving(True) as s:\n print(s, flush=True)\n time.sleep(600)"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
-    ) as run:
+    with hearing_ctrl_c():
+        run = subprocess.Popen(
+            [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+    with run:
         assert run.stdout is not None
         assert run.stdout.readline() == "True\n"
         yield run

@@ -23,7 +23,7 @@ from grids.errors import UserError
 from grids.grid import load
 from tasks.data.store import open_language
 from tasks.toy import planted_r
-from tests.engine.processes import name_of, names, wait_until, workers
+from tests.engine.processes import hearing_ctrl_c, name_of, names, wait_until, workers
 from tests.engine.runs import ROOT, command, engine, environ, gender_grid, scores, write_grid
 from tests.tasks.data.hostile import plain_release
 
@@ -271,18 +271,12 @@ def wait_for_results(results: Path, count: int) -> int:
 
 
 def start(*arguments: object, cache: Path | None = None) -> subprocess.Popen[str]:
-    """Starts `python -m engine` in a process group of its own, deaf to Ctrl-C only if it makes itself so.
-
-    What a shell starts in the background ignores SIGINT, and so does all that it starts.
-    """
-    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
+    """Starts `python -m engine` in a process group of its own, deaf to Ctrl-C only if it makes itself so."""
+    with hearing_ctrl_c():
         return subprocess.Popen(
             command(*arguments), cwd=ROOT, env=environ(cache), start_new_session=True, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize(
