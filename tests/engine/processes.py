@@ -35,7 +35,7 @@ def name_of(pid: int) -> str:
 
 @contextmanager
 def hearing_ctrl_c() -> Iterator[None]:
-    """What is started in the block hears SIGINT; what a shell starts in the background ignores it, and all from there."""
+    """What is started in the block hears SIGINT, which what a shell starts in the background ignores."""
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         yield
