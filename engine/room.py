@@ -20,15 +20,13 @@ class Room:
 
     Attributes:
         seconds: of audio in a batch, padding included.
+        is_measured: whether memory decides, so that what evaluation holds says nothing of what a trial needs.
     """
+
+    is_measured = False
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-
-    @property
-    def peak(self) -> int:
-        """The most bytes of the device that were held at once, as far as only this object knows."""
-        return 0
 
     def measure(self, score: Callable[[float], object]) -> None:
         """Finds the size, if it is not known.
@@ -58,16 +56,10 @@ class SharedRoom(Room):
 
     def __init__(self, device: torch.device, share: float, seconds: float = 0.0) -> None:
         super().__init__(seconds or MOST_SECONDS)
-        self._device, self._peak, self._known = device, 0, bool(seconds)
+        self._device, self._known, self.is_measured = device, bool(seconds), not seconds
         whole = torch.cuda.get_device_properties(device).total_memory
         self._allowed = max(int(share * whole) - CONTEXT_BYTES, 0)
         torch.cuda.set_per_process_memory_fraction(self._allowed / whole, device)
-
-    @property
-    def peak(self) -> int:
-        """See `Room`."""
-        peak, self._peak = self._peak, 0
-        return peak
 
     def measure(self, score: Callable[[float], object]) -> None:
         """See `Room`."""
@@ -75,7 +67,6 @@ class SharedRoom(Room):
             return
         self._known = True
         self.give_back()
-        self._peak = torch.cuda.max_memory_reserved(self._device)
         torch.cuda.reset_peak_memory_stats(self._device)
         before = torch.cuda.memory_allocated(self._device)
         score(PROBE_SECONDS)

@@ -89,7 +89,8 @@ class Pass:
             on a GPU whether TF32 was used, library versions; and how a GPU was shared.
         code_version: version of this program.
         started: ISO 8601, UTC.
-        peak_bytes: the most memory of the GPU that the trial held at once; 0 on a CPU.
+        peak_bytes: the most memory of the GPU that the trial held at once, without evaluation where that takes what is
+            left; 0 on a CPU.
         trained_share: of the network's parameters, those that learn; 0 of a network without any; None if unknown.
     """
 

@@ -117,6 +117,7 @@ def run_trial(
             fitted = Fitted(0) if trained else learner.fit(data.stages, trial.seed, states, data.dev)
         except PausedError:
             return None
+    peak = _peak_bytes(device)
     with clock.phase("evaluate"), tf32(job.train.scored_in):
         tests = learner.evaluate(data.tests, data.training)
         if tests is None:
@@ -133,7 +134,7 @@ def run_trial(
         numerics={**numerics, **_found(fitted, learner), **_sharing(job.grid.resources)},
         code_version=job.code_version,
         started=started.isoformat(timespec="seconds"),
-        peak_bytes=max(learner.room.peak, torch.cuda.max_memory_reserved(device)) if device.type == "cuda" else 0,
+        peak_bytes=peak if learner.room.is_measured else _peak_bytes(device),
         trained_share=round(trained_share(learner.network), 6),
     )
     identity = job.identity
@@ -151,6 +152,11 @@ def _device(job: Job) -> torch.device:
         torch.cuda.reset_peak_memory_stats(device)
     os.environ["CLTM_CACHE"] = str(job.cache)  # a worker on another node has its own environment
     return device
+
+
+def _peak_bytes(device: torch.device) -> int:
+    """The most memory of a GPU that was held at once since the trial began; 0 on a CPU."""
+    return torch.cuda.max_memory_reserved(device) if device.type == "cuda" else 0
 
 
 def _learner(job: Job, pending: Pending, data: TrialData, device: torch.device, log: Log) -> Learner:

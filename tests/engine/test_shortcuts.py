@@ -120,7 +120,6 @@ class FakeGpu:
 
 def test_a_trial_keeps_to_its_share_and_measures_once_what_audio_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = FakeGpu(monkeypatch, held=3_000_000_000)
-    gpu.peak = 9_000_000_000  # of the training before
     own = SharedRoom(GPU, 0.25)
     allowed = 0.25 * 80e9 - CONTEXT_BYTES
     assert gpu.share == pytest.approx(allowed / 80e9)
@@ -134,8 +133,9 @@ def test_a_trial_keeps_to_its_share_and_measures_once_what_audio_takes(monkeypat
     own.measure(score)
     assert measured == [PROBE_SECONDS]
     assert own.seconds == pytest.approx(0.8 * (allowed - 3e9) / 40e6)
-    assert own.peak == 9_000_000_000, "the training's peak is not lost by measuring"
-    assert own.peak == 0, "and is told once"
+    assert own.is_measured
     own.shrink()
     assert own.seconds == pytest.approx(0.4 * (allowed - 3e9) / 40e6)
-    assert SharedRoom(GPU, 0.25, seconds=50.0).seconds == 50
+    fixed = SharedRoom(GPU, 0.25, seconds=50.0)
+    fixed.measure(score)
+    assert (fixed.seconds, fixed.is_measured, len(measured)) == (50, False, 1)
