@@ -84,7 +84,9 @@ class Audio:
         for code in languages:
             if code not in self._tests:
                 clips = trial_data(self._job, self._task, Mixture(), self._seed, (code,)).tests[code]
-                self._tests[code] = _like_batches(clips, evaluation_seconds(resources), resources.padding_share)
+                self._tests[code] = _like_batches(
+                    clips, evaluation_seconds(resources), resources.padding_share, resources.padding_share
+                )
         return Workload.total([self._tests[code] for code in languages], [1.0] * len(languages))
 
     @property
@@ -131,11 +133,11 @@ def _epoch(clips: Sequence[Clip], train: Train, share: float) -> Workload:
     return Workload(sum(count for count, _ in batches), sum(clip.seconds for clip in clips), padded)
 
 
-def _like_batches(clips: Sequence[Clip], seconds: float, share: float) -> Workload:
-    """All clips once, in batches of like length of at most `seconds`."""
+def _like_batches(clips: Sequence[Clip], seconds: float, share: float, grouped_by: float = 0.0) -> Workload:
+    """All clips once, in batches of like length of at most `seconds`; scoring groups them by their rungs."""
     from engine.inputs import length_batches
 
-    groups, rungs = list(length_batches([(clip,) for clip in clips], seconds)), _rungs(clips, share)
+    groups, rungs = list(length_batches([(clip,) for clip in clips], seconds, grouped_by)), _rungs(clips, share)
     padded = sum(len(group) * float(rungs[group].max()) for group in groups)
     return Workload(len(groups), sum(clip.seconds for clip in clips), padded)
 

@@ -157,6 +157,9 @@ def _wandb() -> Finding:
 def _sharing(resources: Resources) -> Finding:
     """Whether trials can share a GPU as the grid asks. A GPU in an exclusive mode takes a single process."""
     what, modes = "GPU sharing", _compute_modes()
+    if resources.gpus and not modes and "RAY_ADDRESS" not in os.environ:
+        fix = "run it where a GPU is, or set gpus_per_trial = 0 in [resources]"
+        return Finding(what, False, f"gpus_per_trial = {resources.gpus:g}, but no GPU is here", fix)
     if resources.sharing == "processes" or not modes:
         return Finding(what, True, f"{resources.sharing}{'' if modes else ', no GPU is here'}", "")
     if in_use():

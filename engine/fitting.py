@@ -1,8 +1,8 @@
 """One training on its way: its steps, and its state, which another process can go on from bit for bit.
 
 A step asks nothing of a GPU that would make the CPU wait for it: losses and gradients are looked at every `WINDOW`
-steps, together. With a machine (`engine.graphs`) a step is one launch. Where a step does not fit into a GPU's memory,
-its batch is halved until it does, and the gradients of the parts are added up: the global batch stays the grid's.
+steps, together. With a static network (`engine.graphs`) a step is one launch. Where a step does not fit into a GPU's
+memory, its batch is halved until it does, and the gradients of the parts are added up: the global batch stays.
 """
 
 import logging
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import distributed, nn
 
-from engine.graphs import Machine
+from engine.graphs import StaticNetwork
 from engine.precision import autocast
 from engine.update import Update
 from grids.errors import UserError
@@ -81,7 +81,7 @@ class Fitting:
         device: of the network.
         world: this worker.
         collate: puts examples together, where a batch has to be halved.
-        machine: that the network's tensors belong to, if steps are recorded.
+        static: that the network's tensors belong to, if steps are recorded.
 
     Attributes:
         step: optimiser steps done.
@@ -97,16 +97,16 @@ class Fitting:
         device: torch.device,
         world: World,
         collate: Callable[[Sequence[Example]], Batch],
-        machine: Machine | None = None,
+        static: StaticNetwork | None = None,
     ) -> None:
         self.step, self.micro, self._steps = 0, 0, steps
         self._train, self._device, self._world, self._collate = train, device, world, collate
         self._network, self._after = network, [part for part in network.modules() if isinstance(part, AfterStep)]
         self._losses = _losses(task, network, device, world)
         self._drawing = [part for part in network.modules() if isinstance(part, Encoder)]
-        self._machine = machine
+        self._static = static
         learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        self._update = machine.update if machine else Update(learning, train, device, in_place=device.type == "cuda")
+        self._update = static.update if static else Update(learning, train, device, in_place=device.type == "cuda")
         self._overflows = torch.zeros((), dtype=torch.int64, device=device)
         self._unseen: list[Looked] = []
 
@@ -124,9 +124,9 @@ class Fitting:
         self._update.set_rate(rate)
         if not self.micro:
             share = replace(share, batch=self._with_draws(share.batch))
-        if self._machine and not self.micro:
+        if self._static and not self.micro:
             step = lambda batch: self._take(replace(share, batch=batch))  # noqa: E731
-            loss, norm = self._machine.run(self._network, share.batch, step)
+            loss, norm = self._static.run(self._network, share.batch, step)
         else:
             loss, norm = self._take(share)
         for part in self._after:

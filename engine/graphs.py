@@ -1,13 +1,14 @@
-"""Training steps recorded as CUDA graphs: one launch in place of some 1,200, for every later trial of the process.
+"""Training steps captured as CUDA graphs: one launch in place of some 1,200, for every later trial of the process.
 
 A graph repeats the same kernels on the same addresses, so everything that a step reads or changes must stay where it
-is from trial to trial. A `Machine` is that: parameters and buffers of one kind of network, the optimiser's state, and
-the graphs, one a shape of batch. A trial's network is made as ever; then its values are copied into the machine's
-tensors, which take their place in it (`Graphs.lend`). What the graphs cannot hold (a network of another structure, a
-shape that comes once, a batch that does not fit into memory) runs step by step, on the same tensors.
+is from trial to trial. A `StaticNetwork` is that: parameters and buffers of one kind of network, the optimiser's state,
+and the graphs, one a shape of batch. A trial's network is made as ever; then its values are copied into the static
+tensors, which take their place in it (`Graphs.lend`). What no graph holds (a network of another structure, a shape that
+comes once, a batch that does not fit into memory) runs step by step, on the same tensors.
 
-A shape is recorded when it comes for the second time: the first time has run step by step, and has made the libraries
-load their kernels. All graphs of a process share one memory pool: each is whole in itself, none runs beside another.
+A shape is recorded (captured, in CUDA's words) when it comes for the second time: the first time has run step by step,
+and has made the libraries load their kernels. All graphs of a process share one memory pool: each is whole in itself,
+none runs beside another.
 """
 
 import logging
@@ -24,14 +25,15 @@ import torch
 from torch import nn
 
 from engine.update import Update
+from grids.errors import UserError
 from grids.grid import Train
 from tasks.base import Batch, Task
 from tasks.encoder import Encoder
 from tasks.examples import PaddedHead
 
 logger = logging.getLogger(__name__)
-MOST_MACHINES = 3  # kinds of networks kept; a matrix has two, of one block's speakers and of two blocks'
-MOST_GRAPHS = 256  # of a machine: a shape beyond them runs step by step
+MOST_NETWORKS = 3  # kinds of networks kept; a matrix has two, of one block's speakers and of two blocks'
+MOST_GRAPHS = 256  # of a static network: a shape beyond them runs step by step
 Step = Callable[[Batch], tuple[torch.Tensor, torch.Tensor]]  # -> loss and norm of the gradient, of shape ()
 
 
@@ -47,18 +49,28 @@ class CudaRecorder:
 
     def __init__(self) -> None:
         self._pool: Any = None
+        self._keeper: torch.cuda.CUDAGraph | None = None  # a pool that has lost its last graph can't be used again
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
         """See `Recorder`. Other threads may use the device meanwhile."""
-        self._pool = self._pool or torch.cuda.graph_pool_handle()
+        if self._keeper is None:
+            self._pool = torch.cuda.graph_pool_handle()
+            self._keeper = self._captured(lambda: torch.zeros(1, device="cuda"))
+        replay: Callable[[], None] = self._captured(work).replay
+        return replay
+
+    def _captured(self, work: Callable[[], object]) -> torch.cuda.CUDAGraph:
+        """A graph of what `work` does."""
         graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
         try:
             with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
                 work()
+        except BaseException:
+            self._keeper = None  # the next one has a new pool
+            raise
         finally:
-            torch.cuda.set_stream(stream)  # a recording that fails leaves its own
-        replay: Callable[[], None] = graph.replay
-        return replay
+            torch.cuda.set_stream(stream)  # a capture that fails leaves its own
+        return graph
 
 
 @dataclass(frozen=True)
@@ -84,11 +96,11 @@ class Cost:
     size: int
 
 
-class Machine:
+class StaticNetwork:
     """The tensors of one kind of network, its optimiser's, and the steps recorded on them.
 
     Args:
-        network: the first of its kind; its tensors become the machine's.
+        network: the first of its kind; its tensors become the static network's.
         train: the training settings.
         device: of the tensors.
         recorder: records steps.
@@ -105,7 +117,7 @@ class Machine:
 
     @torch.no_grad()
     def adopt(self, network: nn.Module) -> None:
-        """Takes over the values of a network of the kind, and puts the machine's tensors into it."""
+        """Takes over the values of a network of the kind, and puts the static network's tensors into it."""
         place = dict[int, torch.Tensor]()
         for name, tensor in _tensors(network):
             own = self._tensors[name]
@@ -148,69 +160,73 @@ class Machine:
             self._values.copy_(torch.stack([loss, norm]))
             self.update.clear()  # the gradients lie in the shared pool
 
-        if self._device.type == "cuda":  # a recording does so too; what it takes is measured
+        if self._device.type == "cuda":  # a capture does so too; what it takes is measured
             torch.cuda.empty_cache()
-        start, before = time.perf_counter(), _reserved(self._device)
+        start, before = time.perf_counter(), _free(self._device)
         try:
             replay = self._recorder.record(work)
-        except RuntimeError as error:  # no memory, or an operator that no graph can hold
+        except torch.OutOfMemoryError:
             self.update.clear()
             torch.cuda.empty_cache()
-            why = " ".join(str(error).split())[:200]
-            logger.warning("a step of %s runs unrecorded: %s", tuple(batch.values.shape), why)
+            logger.warning("no memory to record a step of %s: it runs unrecorded", tuple(batch.values.shape))
             return False
+        except RuntimeError as error:  # an operator that no graph can hold; the GPU's state is not to be relied on
+            why = " ".join(str(error).split())[:300]
+            raise UserError(f"a step cannot be recorded: {why}; set without = ['graphs'] in [resources]") from error
         self._recorded[key] = Recorded(static, replay, network)
-        self.costs.append(Cost(time.perf_counter() - start, _reserved(self._device) - before))
+        self.costs.append(Cost(time.perf_counter() - start, before - _free(self._device)))
         return True
 
 
 class Graphs:
-    """The machines of a process on one device.
+    """The static networks of a process on one device.
 
     Attributes:
-        quiet: held while a step is recorded, and by whoever gives the device work in another thread.
+        quiet: held while a step is recorded, and by the thread that puts batches together while it uses the device.
     """
 
     def __init__(self, device: torch.device, recorder: Recorder) -> None:
         self.quiet = threading.RLock()
         self._device, self._recorder = device, recorder
-        self._machines = OrderedDict[Hashable, Machine]()
+        self._networks = OrderedDict[Hashable, StaticNetwork]()
 
     @contextmanager
-    def lend(self, task: Task, network: nn.Module, train: Train) -> Iterator[Machine]:
-        """A machine for a trial's network, which computes on the machine's tensors from then on.
+    def lend(self, task: Task, network: nn.Module, train: Train) -> Iterator[StaticNetwork]:
+        """The static network for a trial's network, which computes on the static network's tensors from then on.
 
         Inside the block a head that the task lets be padded is one of a ladder of sizes.
         """
+        recurrent = any(isinstance(part, nn.RNNBase) for part in network.modules())
+        assert not recurrent, "cuDNN moves the weights of recurrent layers, and a graph would not notice"
         padded = getattr(task, "padded_head", "")
         if padded:
             setattr(network, padded, PaddedHead(getattr(network, padded)))
         key = _kind(task, network, train)
-        if key not in self._machines:
-            while len(self._machines) >= MOST_MACHINES:
-                self._machines.popitem(last=False)
-            self._machines[key] = Machine(network, train, self._device, self)
-        self._machines.move_to_end(key)
-        machine = self._machines[key]
-        machine.adopt(network)
-        yield machine
+        if key not in self._networks:
+            while len(self._networks) >= MOST_NETWORKS:
+                self._networks.popitem(last=False)
+            self._networks[key] = StaticNetwork(network, train, self._device, self)
+        self._networks.move_to_end(key)
+        static = self._networks[key]
+        static.adopt(network)
+        yield static
         if padded:
             setattr(network, padded, getattr(network, padded).plain())
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Records while nobody else gives the device work."""
+        """Records while no batch is put together."""
         with self.quiet:
             return self._recorder.record(work)
 
     @property
     def costs(self) -> list[Cost]:
         """Of every recording so far that is still held."""
-        return [cost for machine in self._machines.values() for cost in machine.costs]
+        return [cost for static in self._networks.values() for cost in static.costs]
 
 
 @cache
 def graphs_on(device: torch.device) -> Graphs:
-    """The machines of this process on a GPU."""
+    """The static networks of this process on a GPU."""
     return Graphs(device, CudaRecorder())
 
 
@@ -244,12 +260,12 @@ def _shapes(batch: Batch) -> Hashable:
 
 
 def _kind(task: Task, network: nn.Module, train: Train) -> Hashable:
-    """What networks that share a machine have in common: everything that a recorded step holds but values."""
+    """What networks that share a static network have in common: everything that a recorded step holds but values."""
     tensors = tuple((name, one.shape, one.dtype, one.requires_grad) for name, one in _tensors(network))
     kernels = tuple(part.kernels for part in network.modules() if isinstance(part, Encoder))
     return type(task), repr(task.options), repr(getattr(task, "model", None)), train, repr(network), tensors, kernels
 
 
-def _reserved(device: torch.device) -> int:
-    """Bytes of the device that PyTorch holds."""
-    return torch.cuda.memory_reserved(device) if device.type == "cuda" else 0
+def _free(device: torch.device) -> int:
+    """Bytes of the device that nobody holds: graphs lie in the driver's memory too, which PyTorch does not count."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0

@@ -19,14 +19,14 @@ from torch import distributed, nn
 
 from engine.checkpoints import Checkpoints, PausedError
 from engine.fitting import Fitting, Log, Share, World, generators, set_generators
-from engine.inputs import Inputs, ahead, collate, epoch_batches, length_batches
+from engine.inputs import Inputs, ahead, collate, epoch_batches, length_batches, rung
 from engine.precision import autocast, tf32
 from engine.room import Room
 from engine.selection import Selection
 from engine.shortcuts import Shortcuts
 from grids.grid import Train
 from tasks.base import Batch, Example, Output, Task, Tests
-from tasks.data.clips import Clip
+from tasks.data.clips import SAMPLE_RATE_HZ, Clip
 from tasks.encoder import use_kernels
 
 AGREE_EVERY = 10  # steps; so often do workers ask rank 0 whether a state is due
@@ -101,11 +101,11 @@ class Learner:
             return Fitted(0)
         self.network.train()
         with ExitStack() as stack:
-            graphs, machine = self.shortcuts.graphs, None
+            graphs, static = self.shortcuts.graphs, None
             if graphs:
-                machine = stack.enter_context(graphs.lend(self.task, self.network, self.train))
+                static = stack.enter_context(graphs.lend(self.task, self.network, self.train))
             fitting = Fitting(
-                self.task, self.network, self.train, steps, self.device, self.world, self._training_batch, machine
+                self.task, self.network, self.train, steps, self.device, self.world, self._training_batch, static
             )
             selected = self._take_steps(fitting, stages, lengths, seed, checkpoints, dev)
         return Fitted(fitting.step, fitting.micro, selected)
@@ -193,7 +193,8 @@ class Learner:
 
     def _own_outputs(self, clips: Sequence[Clip]) -> dict[int, Output]:
         """Number of each clip that is this worker's -> its outputs."""
-        self.room.measure(lambda seconds: self._score_some(clips, seconds))
+        if clips:
+            self.room.measure(lambda seconds: self._score_some(clips, seconds))
         every = list(length_batches([(clip,) for clip in clips], self.room.seconds, self.shortcuts.ladder))
         groups = every[self.world.rank :: self.world.size]
         outputs: dict[int, Output] = {}
@@ -204,11 +205,16 @@ class Learner:
             outputs |= dict(zip(numbers, found, strict=True))
         return outputs
 
-    def _score_some(self, clips: Sequence[Clip], seconds: float) -> None:
-        """Computes the outputs of one batch, for nobody."""
-        for group in islice(length_batches([(clip,) for clip in clips], seconds, self.shortcuts.ladder), 1):
-            some = [clips[number] for number in group]
-            self._outputs(some, self._batch(some))
+    def _score_some(self, clips: Sequence[Clip], seconds: float) -> float:
+        """Computes the outputs of the longest clips of so many seconds, for nobody. Returns the seconds, padded."""
+        group = next(length_batches([(clip,) for clip in clips], seconds, self.shortcuts.ladder))
+        some = [clips[number] for number in group]
+        self._outputs(some, self._batch(some))
+        return self._seconds(some)
+
+    def _seconds(self, clips: Sequence[Clip]) -> float:
+        """Of a batch of clips, padding included."""
+        return len(clips) * max(rung(clip.length, self.shortcuts.ladder) for clip in clips) / SAMPLE_RATE_HZ
 
     def _outputs(self, clips: Sequence[Clip], batch: Batch) -> Sequence[Output]:
         """What the network makes of a batch; of halves of it where it does not fit into memory."""
@@ -218,7 +224,7 @@ class Learner:
         except torch.OutOfMemoryError:
             if len(clips) == 1:
                 raise
-        self.room.shrink()
+        self.room.shrink(self._seconds(clips))
         self.room.give_back()
         middle = len(clips) // 2
         halves = (clips[:middle], clips[middle:])
@@ -275,7 +281,7 @@ class Learner:
             return batch.to(self.device)
 
     def _quiet(self) -> AbstractContextManager[Any]:
-        """While a step is recorded, no other thread gives the device work."""
+        """While a step is recorded, no batch is put together on the device."""
         return self.shortcuts.graphs.quiet if self.shortcuts.graphs else nullcontext()
 
     def _leave_state(self, fitting: Fitting, checkpoints: Checkpoints, selection: Selection | None) -> None:

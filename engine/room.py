@@ -28,16 +28,16 @@ class Room:
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
 
-    def measure(self, score: Callable[[float], object]) -> None:
+    def measure(self, score: Callable[[float], float]) -> None:
         """Finds the size, if it is not known.
 
         Args:
-            score: scores a batch of so many seconds.
+            score: scores a batch of at most so many seconds and says how many it had, padding included.
         """
 
-    def shrink(self) -> None:
-        """A batch did not fit."""
-        self.seconds /= 2
+    def shrink(self, seconds: float) -> None:
+        """A batch of so many seconds did not fit: later ones have half of them at most."""
+        self.seconds = min(self.seconds, seconds / 2)
 
     def give_back(self) -> None:
         """Returns the memory that no tensor uses."""
@@ -61,7 +61,7 @@ class SharedRoom(Room):
         self._allowed = max(int(share * whole) - CONTEXT_BYTES, 0)
         torch.cuda.set_per_process_memory_fraction(self._allowed / whole, device)
 
-    def measure(self, score: Callable[[float], object]) -> None:
+    def measure(self, score: Callable[[float], float]) -> None:
         """See `Room`."""
         if self._known:
             return
@@ -69,11 +69,11 @@ class SharedRoom(Room):
         self.give_back()
         torch.cuda.reset_peak_memory_stats(self._device)
         before = torch.cuda.memory_allocated(self._device)
-        score(PROBE_SECONDS)
+        scored = score(PROBE_SECONDS)
         taken = torch.cuda.max_memory_allocated(self._device) - before
         self.give_back()
         free = self._allowed - torch.cuda.memory_reserved(self._device)
-        self.seconds = seconds_that_fit(free, taken / PROBE_SECONDS)
+        self.seconds = seconds_that_fit(free, taken / scored)
 
 
 def seconds_that_fit(free: int, bytes_a_second: float) -> float:

@@ -349,10 +349,8 @@ def _concurrent_trials(job: Job, cluster: dict[str, float]) -> int:
     need = {"CPU": workers * resources.cpus_per_trial, "GPU": workers * resources.gpus}
     for name, amount in need.items():
         if amount > cluster.get(name, 0):
-            raise UserError(
-                f"one trial needs {amount:g} {name}s ([resources]: {workers} workers), but Ray has "
-                f"{cluster.get(name, 0):g}"
-            )
+            each = f"{name.lower()}s_per_trial = {amount / workers:g}, workers_per_trial = {workers} in [resources]"
+            raise UserError(f"one trial needs {amount:g} {name}s ({each}), but Ray has {cluster.get(name, 0):g}")
     if cluster.get("GPU") and not need["GPU"] and job.task.needs.audio:
         logger.warning("no trial uses the %g GPUs that are here: gpus_per_trial in [resources] is 0", cluster["GPU"])
     return int(min(cluster[name] / amount for name, amount in need.items() if amount))

@@ -75,10 +75,12 @@ def gpu_text(resources: Resources, task: Task) -> str:
         return ""
     why = "left out" if "graphs" in resources.without else unrecordable(task, resources.workers_per_trial)
     steps = f"steps one by one ({why})" if why else "steps as CUDA graphs"
+    sharing = [f"sharing it through {resources.sharing.upper()}"] if resources.sharing != "processes" else []
     share = resources.padding_share
     lengths = f"clips padded by up to {share:.0%} to a ladder of lengths" if share else "no ladder of lengths"
     left_out = ", ".join(name for name in resources.without if name != "graphs")
-    return ", ".join([f"{resources.gpus:g} a trial", steps, lengths, *([f"without {left_out}"] if left_out else [])])
+    rest = [*([lengths] if task.needs.audio else []), *([f"without {left_out}"] if left_out else [])]
+    return ", ".join([f"{resources.gpus:g} a trial", *sharing, steps, *rest])
 
 
 def room(resources: Resources, task: Task, device: torch.device) -> Room:

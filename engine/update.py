@@ -40,6 +40,7 @@ class Update:
         self._scaler = torch.amp.grad_scaler.GradScaler(
             device.type, init_scale=FIRST_SCALE, enabled=train.precision == "fp16"
         )
+        self._optimiser._warned_capturable_if_run_uncaptured = True  # it is meant  # type: ignore[attr-defined]
         self._first_scale = self._scaler.state_dict()
         self.reset()
 
@@ -54,12 +55,12 @@ class Update:
             for tensor in self._moments(parameter).values():
                 tensor.zero_()
         self._scaler.load_state_dict(self._first_scale)
-        if self._scaler.is_enabled():
-            self._scaler._per_optimizer_states.clear()  # of a step that failed half-way, which would forbid the next
         self.clear()
 
     def clear(self) -> None:
-        """Forgets the gradients."""
+        """Forgets the gradients, and a step that failed half-way."""
+        if self._scaler.is_enabled():
+            self._scaler._per_optimizer_states.clear()  # which would forbid the next step
         self._optimiser.zero_grad(set_to_none=True)
 
     def set_rate(self, rate: float) -> None:

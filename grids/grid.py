@@ -97,6 +97,8 @@ class Train:
         require(self.gradient_clip >= 0, f"gradient_clip in [train] is {self.gradient_clip}; allowed: >= 0")
         require(self.select_clips >= 0, f"select_clips in [train] is {self.select_clips}; allowed: >= 0")
         require(0 <= self.warmup < 1, f"warmup in [train] is {self.warmup}; allowed: 0 <= warmup < 1")
+        if self.evaluation_precision == self.precision:
+            object.__setattr__(self, "evaluation_precision", "")  # one way to say it, so that results are alike
         steps_fit = self.steps >= 1 if self.budget == "steps" else self.steps == 0
         require(steps_fit, f"steps in [train] is {self.steps}: it needs budget = 'steps' and a value >= 1")
 

@@ -55,6 +55,8 @@ class Resources:
         require(self.max_retries >= 0, f"max_retries in [resources] is {self.max_retries}; allowed: >= 0")
         for name in ("evaluation_seconds", "checkpoint_seconds", "frozen_gigabytes"):
             require(getattr(self, name) >= 0, f"{name} in [resources] is {getattr(self, name)}; allowed: >= 0")
+        twice = sorted({name for name in self.without if self.without.count(name) > 1})
+        require(not twice, f"without in [resources] has {', '.join(twice)} more than once")
         ladder = self.length_ladder
         require(0 <= ladder <= 0.5, f"length_ladder in [resources] is {ladder}; allowed: 0 to 0.5")
         gpus = self.gpus

@@ -63,14 +63,14 @@ class Encoder(nn.Module):
 
     Attributes:
         kernels: how the arithmetic is done.
-        drawn: the SpecAugment masks of the next training step (see `draw`); empty: they are drawn when it comes.
+        drawn: the SpecAugment masks of the next training step (see `draw`); None: they are drawn when it comes.
     """
 
     model: Any  # each of its classes keeps its convolutions in the same place, but they share no type that says so
 
     def __init__(self, model: "PreTrainedModel") -> None:
         super().__init__()
-        self.model, self.kernels, self.drawn = model, Kernels(), dict[str, torch.Tensor]()
+        self.model, self.kernels, self.drawn = model, Kernels(), cast(dict[str, torch.Tensor] | None, None)
         if isinstance(norm := getattr(self._convolutions[0], "layer_norm", None), nn.GroupNorm):
             self._convolutions[0].layer_norm = MaskedChannelNorm(norm)
         self.strides = tuple(zip(model.config.conv_kernel, model.config.conv_stride, strict=True))
@@ -203,7 +203,7 @@ class Encoder(nn.Module):
         """SpecAugment's masks put in, in training, where the backbone's configuration asks for it."""
         if not (self.training and self.model.config.apply_spec_augment):
             return hidden_KFH
-        masks = self.drawn or self.draw(lengths_K.tolist(), int(lengths_K.max()))
+        masks = self.draw(lengths_K.tolist(), int(lengths_K.max())) if self.drawn is None else self.drawn
         masks = {name: mask.to(hidden_KFH.device) for name, mask in masks.items()}
         if "time_mask" in masks:
             filling_H = self.model.masked_spec_embed.to(hidden_KFH.dtype)

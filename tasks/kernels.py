@@ -12,14 +12,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-MOST_COLUMNS = 2**27  # elements of a product's operand in scoring: 268 MB in half precision
+MOST_COLUMNS = 2**27  # elements of a product's operand: 268 MB in half precision
 ALIGNED = 8  # elements that a row of an attention mask must be a multiple of, or each layer makes a copy that is
 
 
 def grouped_product(
     hidden_KFH: torch.Tensor, weight_OIW: torch.Tensor, bias_O: torch.Tensor | None, groups: int, padding: int
 ) -> torch.Tensor:
-    """A grouped convolution over time, of stride 1, as one batched matrix product, which autocast meets as one.
+    """A grouped convolution over time, of stride 1, as one batched matrix product (im2col), in autocast's type.
 
     cuDNN has no kernel on tensor cores for 16 groups of 48 channels and a window of 128: on an H100 it took 49 of the
     56 ms that a training step of HuBERT-base kept the GPU busy.
@@ -34,24 +34,73 @@ def grouped_product(
     Returns:
         (K, F + 2 padding - W + 1, O).
     """
+    dtype = autocast_type(hidden_KFH.device) or hidden_KFH.dtype
+    apply: Callable[..., torch.Tensor] = GroupedProduct.apply
+    product_KNO = apply(hidden_KFH.to(dtype), weight_OIW.to(dtype), groups, padding)
+    return product_KNO if bias_O is None else product_KNO + bias_O.to(dtype)
+
+
+class GroupedProduct(torch.autograd.Function):
+    """See `grouped_product`. Both gradients are products too: PyTorch's own of the windows adds up in half precision.
+
+    What is kept for them are the frames; windows, 128 times as large, are made again.
+    """
+
+    @staticmethod
+    def forward(
+        context: Any, hidden_KFH: torch.Tensor, weight_OIW: torch.Tensor, groups: int, padding: int
+    ) -> torch.Tensor:
+        """(K, F, H) and (O, I, W) -> (K, N, O)."""
+        context.save_for_backward(hidden_KFH, weight_OIW)
+        context.groups, context.padding = groups, padding
+        return _product(hidden_KFH, weight_OIW, groups, padding)
+
+    @staticmethod
+    def backward(context: Any, gradient_KNO: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """(K, N, O) -> the gradients of (K, F, H) and (O, I, W)."""
+        hidden_KFH, weight_OIW = context.saved_tensors
+        groups, width = context.groups, weight_OIW.shape[2]
+        towards_hidden = towards_weight = None
+        if context.needs_input_grad[0]:
+            turned_HOW = weight_OIW.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1).flip(2)
+            towards_hidden = _product(gradient_KNO, turned_HOW, groups, width - 1 - context.padding)
+        if context.needs_input_grad[1]:
+            found = [
+                torch.bmm(_columns(part, groups, width, context.padding).transpose(1, 2), _by_group(towards, groups))
+                for part, towards in _in_parts(hidden_KFH, gradient_KNO, width=width)
+            ]
+            sum_GCO = found[0] if len(found) == 1 else torch.stack(found).sum(0)
+            towards_weight = sum_GCO.unflatten(1, (width, -1)).permute(0, 3, 2, 1).flatten(0, 1)
+        return towards_hidden, towards_weight, None, None
+
+
+def _product(hidden_KFH: torch.Tensor, weight_OIW: torch.Tensor, groups: int, padding: int) -> torch.Tensor:
+    """Every window of frames times the weights, (K, N, O)."""
     width = weight_OIW.shape[2]
-    each = hidden_KFH.shape[1] * hidden_KFH.shape[2] * width
-    most = len(hidden_KFH) if torch.is_grad_enabled() else max(1, MOST_COLUMNS // each)
     weight_GCO = weight_OIW.unflatten(0, (groups, -1)).permute(0, 3, 2, 1).flatten(1, 2)
-    parts = [_columns_times(part, weight_GCO, groups, width, padding) for part in hidden_KFH.split(most)]
-    product = parts[0] if len(parts) == 1 else torch.cat(parts)
-    return product if bias_O is None else product + bias_O.to(product.dtype)
+    parts = []
+    for (part,) in _in_parts(hidden_KFH, width=width):
+        product_GRO = torch.bmm(_columns(part, groups, width, padding), weight_GCO)
+        parts.append(product_GRO.unflatten(1, (len(part), -1)).permute(1, 2, 0, 3).flatten(2))
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _columns_times(
-    hidden_KFH: torch.Tensor, weight_GCO: torch.Tensor, groups: int, width: int, padding: int
-) -> torch.Tensor:
-    """Every window of frames times the weights, (K, N, O); C is (window, channels of a group), as memory has them."""
+def _in_parts(hidden_KFH: torch.Tensor, *others: torch.Tensor, width: int) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Some clips at a time of (K, ...) tensors, so that no more than `MOST_COLUMNS` are held."""
+    most = max(1, MOST_COLUMNS // (hidden_KFH.shape[1] * hidden_KFH.shape[2] * width))
+    yield from zip(*(one.split(most) for one in (hidden_KFH, *others)), strict=True)
+
+
+def _columns(hidden_KFH: torch.Tensor, groups: int, width: int, padding: int) -> torch.Tensor:
+    """The windows of frames, (G, K x N, C); C is (window, channels of a group), as memory has them."""
     padded_KFH = functional.pad(hidden_KFH, (0, 0, padding, padding))
     windows_KNGIW = padded_KFH.unfold(1, width, 1).unflatten(2, (groups, -1))
-    columns_GRC = windows_KNGIW.permute(2, 0, 1, 4, 3).flatten(3).flatten(1, 2)
-    product_GRO = torch.bmm(columns_GRC, weight_GCO.to(columns_GRC.dtype))
-    return product_GRO.unflatten(1, (len(hidden_KFH), -1)).permute(1, 2, 0, 3).flatten(2)
+    return windows_KNGIW.permute(2, 0, 1, 4, 3).flatten(3).flatten(1, 2)
+
+
+def _by_group(values_KNO: torch.Tensor, groups: int) -> torch.Tensor:
+    """(K, N, O) -> (G, K x N, O / G)."""
+    return values_KNO.unflatten(2, (groups, -1)).permute(2, 0, 1, 3).flatten(1, 2)
 
 
 def strided_product(
@@ -84,7 +133,7 @@ def strided_product(
         return product if bias_O is None else product + bias_O.to(product.dtype)
     for first in range(0, width, stride):
         taps_OCT = weight_OCW[:, :, first : first + stride]
-        taps_KRO = taps_OCT.permute(2, 1, 0).flatten(0, 1).to(hidden_KFC.dtype).expand(clips, -1, -1)
+        taps_KRO = taps_OCT.permute(2, 1, 0).flatten(0, 1).to(hidden_KFC.dtype).contiguous().expand(clips, -1, -1)
         rows_KNR = hidden_KFC.as_strided(
             (clips, count, taps_KRO.shape[1]), (frames * channels, stride * channels, 1),
             hidden_KFC.storage_offset() + first * channels,
@@ -166,7 +215,9 @@ class CastTogether(torch.autograd.Function):
     def forward(context: Any, dtype: torch.dtype, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Tensors of any shapes (...) -> the same in `dtype`."""
         context.set_materialize_grads(False)
-        return tuple(_cast(tensors, dtype))
+        made, wanted = _cast(tensors, dtype), context.needs_input_grad[1:]
+        context.mark_non_differentiable(*(one for one, needed in zip(made, wanted, strict=True) if not needed))
+        return tuple(made)
 
     @staticmethod
     def backward(context: Any, *gradients: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:

@@ -4,14 +4,18 @@ As a graph does, it repeats kernels and not Python: a number that Python has com
 was put in another's place is not seen, and a value that is asked for while it records is an error.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
+from unittest import mock
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-ASKING = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
+ASKING = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "repeat_interleave"}
+OF_THE_HOST = ("tolist", "numpy", "cpu", "item", "__bool__", "__int__", "__float__")  # not all are operators on a CPU
 SHAPING = ("transpose_", "t_", "squeeze_", "unsqueeze_", "as_strided_", "detach_")  # no kernel: memory stays as it is
 UNSAID = {torch.ops.aten.native_batch_norm.default: (3, 4)}  # operands that are written to though the schema is silent
 
@@ -25,9 +29,11 @@ class Tape(TorchDispatchMode):
         self._written: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        assert func not in ASKING, f"{func} asks the device for a value"
-        kwargs = kwargs or {}
-        if func._schema.name.removeprefix("aten::") in SHAPING:
+        kwargs, name = kwargs or {}, func._schema.name.removeprefix("aten::")
+        by_truth = name == "index" and any(one is not None and one.dtype == torch.bool for one in args[1])
+        assert name not in ASKING, f"{func} asks the device for a value"
+        assert not by_truth, "a choice by truth values asks the device for a value"
+        if name in SHAPING:
             return func(*args, **kwargs)
         places = [n for n, one in enumerate(func._schema.arguments) if one.alias_info and one.alias_info.is_write]
         for place in (*places, *UNSAID.get(func, ())):
@@ -61,6 +67,24 @@ def lying(operands: Any) -> Any:
     return tree_map(lambda one: one.detach() if isinstance(one, torch.Tensor) else one, operands)
 
 
+@contextmanager
+def asking_is_wrong() -> Iterator[None]:
+    """What brings a tensor's values to the host fails in the block, in this thread."""
+    own = threading.get_ident()
+
+    def guarded(plain: Any) -> Any:
+        def ask(self: torch.Tensor, *arguments: Any, **settings: Any) -> Any:
+            assert threading.get_ident() != own, "the host asks the device for a value"
+            return plain(self, *arguments, **settings)
+
+        return ask
+
+    with ExitStack() as stack:
+        for name in OF_THE_HOST:
+            stack.enter_context(mock.patch.object(torch.Tensor, name, guarded(getattr(torch.Tensor, name))))
+        yield
+
+
 class TapeRecorder:
     """Records as a GPU does: what is recorded has had no effect until it is played."""
 
@@ -69,7 +93,7 @@ class TapeRecorder:
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
         before, tape = torch.get_rng_state(), Tape()
-        with tape:
+        with asking_is_wrong(), tape:
             work()
         tape.undo()
         torch.set_rng_state(before)

@@ -121,8 +121,14 @@ def command(folder: Path, name: str, text: str) -> str:
             "Default",
         ),
         ("echo Default", False, False, "mps, but nvidia-cuda-mps-control is not on PATH", "nvidia-compute-utils"),
-        ("echo 'No devices were found'; exit 6", False, True, "mps, no GPU is here", ""),
-        ("", True, True, "mps, no GPU is here", ""),
+        (
+            "echo 'No devices were found'; exit 6",
+            False,
+            False,
+            "gpus_per_trial = 0.5, but no GPU is here",
+            "where a GPU",
+        ),
+        ("", True, False, "gpus_per_trial = 0.5, but no GPU is here", "gpus_per_trial = 0"),
     ],
 )
 def test_a_machine_that_cannot_share_gpus_as_the_grid_asks_is_found(
@@ -139,8 +145,9 @@ def test_a_machine_that_cannot_share_gpus_as_the_grid_asks_is_found(
     assert (asked.fine, asked.found) == (fine, found)
     assert fix in asked.fix
     turns = doctor._sharing(Resources(gpus_per_trial=0.5))
-    assert turns.fine
-    assert turns.found == ("processes, no GPU is here" if "no GPU" in found else "processes")
+    here = "no GPU" not in found
+    assert (turns.fine, turns.found) == (here, "processes" if here else found)
+    assert doctor._sharing(Resources()).fine
 
 
 def test_a_daemon_that_runs_already_makes_an_exclusive_gpu_one_to_share(

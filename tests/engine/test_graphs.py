@@ -14,11 +14,12 @@ from torch import nn
 
 from engine.checkpoints import PausedError
 from engine.fitting import World, rate_factor
-from engine.graphs import MOST_MACHINES, Graphs, Recorder, unrecordable
+from engine.graphs import MOST_NETWORKS, Graphs, Recorder, unrecordable
 from engine.inputs import FrozenOutputs, Inputs
 from engine.learner import Learner
 from engine.room import Room
 from engine.shortcuts import Shortcuts
+from grids.errors import UserError
 from grids.grid import Model, Train
 from grids.mixture import Mixture
 from tasks.augment import Augmentation
@@ -48,7 +49,7 @@ TESTS = {"no": make_clips("no", "test", speakers=2, clips_each=2)}
 
 
 def graphs(recorder: Recorder | None = None) -> Graphs:
-    """The machines of a process that has run nothing yet."""
+    """The static networks of a process that has run nothing yet."""
     return Graphs(CPU, recorder or TapeRecorder())
 
 
@@ -56,7 +57,7 @@ def trial(
     task: Task, own: Graphs, seed: int = 1, clips: tuple[Clip, ...] = CLIPS, log: Any = lambda step, values: None,
     **changes: Any,
 ) -> Learner:  # fmt: skip
-    """A trial of a task, with dropout, on a process's machines."""
+    """A trial of a task, with dropout, on a process's static networks."""
     train = Train(**{"learning_rate": 1e-3, "batch_size": 1, "warmup": 0.2, "schedule": "linear", **changes})
     network = task.network(Setup(Mixture.of({"no": len(clips)}), clips, seed))
     for part in network.modules():
@@ -214,6 +215,30 @@ def test_rungs_of_rows_hold_the_rows_and_are_few(rows: int) -> None:
     assert found % 8 == 0
 
 
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda one: one[0].item(), lambda one: one.tolist(), lambda one: one[one > 0], lambda one: one.cpu(),
+        lambda one: one.numpy(), lambda one: 1 if one[0] > 0 else 0, lambda one: one.nonzero(),
+        lambda one: one.masked_select(one > 0), lambda one: one.unique(), lambda one: float(one.sum()),
+        lambda one: one.repeat_interleave(one.long()),
+    ],
+)  # fmt: skip
+def test_the_stand_in_for_graphs_notices_every_question(ask: Any) -> None:
+    with pytest.raises(AssertionError, match="asks the device"):
+        TapeRecorder().record(lambda: ask(torch.ones(3)))
+    assert torch.ones(1).item() == 1, "afterwards all may ask again"
+
+
+def test_a_step_that_no_graph_can_hold_ends_the_trial_with_the_key_that_helps() -> None:
+    class Refusing:
+        def record(self, work: Any) -> Any:
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+    with pytest.raises(UserError, match=r"cannot be recorded: operation not permitted.*without = \['graphs'\]"):
+        trained(trial(TASKS["gender"], graphs(Refusing())))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [1, 7])
 @pytest.mark.parametrize("recorded_before", [True, False])
@@ -268,10 +293,10 @@ def test_evaluation_after_recorded_steps_scores_the_trained_network() -> None:
 @pytest.mark.slow
 def test_a_process_keeps_few_kinds_of_networks() -> None:
     own = graphs()
-    for channels in range(MOST_MACHINES + 2):
+    for channels in range(MOST_NETWORKS + 2):
         clips = make_clips("no", "train", speakers=8 * channels + 2, clips_each=1)
         trained(trial(TASKS["speaker/mhubert"], own, clips=clips), clips)
-    assert len(own._machines) == MOST_MACHINES
+    assert len(own._networks) == MOST_NETWORKS
 
 
 def test_what_cannot_be_recorded_says_why() -> None:
@@ -283,7 +308,7 @@ def test_what_cannot_be_recorded_says_why() -> None:
 
 
 @pytest.mark.slow
-def test_the_machine_takes_the_place_of_every_tensor_of_a_network() -> None:
+def test_a_static_network_takes_the_place_of_every_tensor_of_a_network() -> None:
     own = graphs()
     one, two = trial(TASKS["gender"], own, seed=1), trial(TASKS["gender"], own, seed=2)
     trained(one)

@@ -212,16 +212,21 @@ def test_a_folder_from_before_a_key_came_is_continued_under_the_same_hash(tmp_pa
     assert load(store.grid_path).train["evaluation_precision"] == ""
 
 
-@pytest.mark.parametrize("first", ["", "fp32"])
+@pytest.mark.parametrize("first", ["", "bf16"])
 def test_a_later_key_that_differs_is_refused_with_its_default_named(tmp_path: Path, first: str) -> None:
-    values: list[dict[str, Any]] = [{"train": {"evaluation_precision": value}} for value in ("", "fp32")]
+    values: list[dict[str, Any]] = [{"train": {"evaluation_precision": value}} for value in ("", "bf16")]
     before, now = values if first == "" else values[::-1]
     job = settle(toy_job(tmp_path, **before))
     if first == "":
         age(job, FIRST)
-    there, here = ("''", "'fp32'") if first == "" else ("'fp32'", "''")
+    there, here = ("''", "'bf16'") if first == "" else ("'bf16'", "''")
     with pytest.raises(UserError, match=f"ration: train.evaluation_precision is {there} there and {here} in the grid;"):
         settle(toy_job(tmp_path, **now))
+
+
+def test_the_precision_of_the_training_is_one_with_none_of_evaluation(tmp_path: Path) -> None:
+    settle(toy_job(tmp_path))
+    assert settle(toy_job(tmp_path, train={"evaluation_precision": "fp32"})).identity.config_sha
 
 
 def test_a_key_that_one_side_does_not_know_is_said_to_be_not_set(tmp_path: Path) -> None:

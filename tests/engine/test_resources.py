@@ -25,5 +25,5 @@ def test_gpus_that_no_training_uses_are_warned_of(tmp_path: Path, caplog: pytest
 
 def test_a_machine_that_fits_no_trial_is_refused_by_what_it_lacks(tmp_path: Path) -> None:
     job = toy_job(tmp_path, resources={"workers_per_trial": 3, "gpus_per_trial": 1.0})
-    with pytest.raises(UserError, match=r"one trial needs 3 GPUs .*3 workers.*, but Ray has 2"):
+    with pytest.raises(UserError, match=r"needs 3 GPUs \(gpus_per_trial = 1, workers_per_trial = 3 .*, but Ray has 2"):
         _concurrent_trials(job, MACHINE)

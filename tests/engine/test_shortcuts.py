@@ -47,6 +47,12 @@ def test_on_a_gpu_everything_is_on_and_each_part_can_be_left_out() -> None:
     assert shortcuts(Resources(gpus_per_trial=1, length_ladder=0), TASK, GPU).ladder == 0
     assert {*vars(Kernels()), "graphs", "memory"} == {*get_args(Shortcut)}
     text = gpu_text(Resources(gpus_per_trial=1, without=("graphs", "norm"), length_ladder=0), TASK)
+    shared = gpu_text(Resources(gpus_per_trial=0.5, sharing="mps"), TASK)
+    assert (
+        shared
+        == "0.5 a trial, sharing it through MPS, steps as CUDA graphs, clips padded by up to 5% to a ladder of lengths"
+    )
+    assert "clips" not in gpu_text(SHARED, make("toy"))
     assert text == "1 a trial, steps one by one (left out), no ladder of lengths, without norm"
 
 
@@ -114,8 +120,11 @@ class FakeGpu:
     def reset(self, device: torch.device) -> None:
         self.peak = self.held
 
-    def score(self, seconds: float) -> None:
-        self.peak = max(self.peak, self.held + int(40e6 * seconds))
+    def score(self, seconds: float) -> float:
+        """Whole clips of 8 s."""
+        own = seconds // 8 * 8
+        self.peak = max(self.peak, self.held + int(40e6 * own))
+        return own
 
 
 def test_a_trial_keeps_to_its_share_and_measures_once_what_audio_takes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,17 +134,19 @@ def test_a_trial_keeps_to_its_share_and_measures_once_what_audio_takes(monkeypat
     assert gpu.share == pytest.approx(allowed / 80e9)
     measured: list[float] = []
 
-    def score(seconds: float) -> None:
+    def score(seconds: float) -> float:
         measured.append(seconds)
-        gpu.score(seconds)
+        return gpu.score(seconds)
 
     own.measure(score)
     own.measure(score)
     assert measured == [PROBE_SECONDS]
     assert own.seconds == pytest.approx(0.8 * (allowed - 3e9) / 40e6)
     assert own.is_measured
-    own.shrink()
-    assert own.seconds == pytest.approx(0.4 * (allowed - 3e9) / 40e6)
+    before = own.seconds
+    for _ in range(3):  # batches that were put together before the first of them did not fit
+        own.shrink(before)
+    assert own.seconds == before / 2
     fixed = SharedRoom(GPU, 0.25, seconds=50.0)
     fixed.measure(score)
     assert (fixed.seconds, fixed.is_measured, len(measured)) == (50, False, 1)

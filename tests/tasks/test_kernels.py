@@ -49,12 +49,40 @@ def test_under_autocast_a_product_is_of_the_convolutions_type(dtype: torch.dtype
     assert torch.allclose(found.float(), exact, rtol=0, atol=0.02)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_gradients_of_a_product_are_rounded_once(dtype: torch.dtype) -> None:
+    """Windows overlap: added up one after the other in half precision, 128 of them lose three bits."""
+    torch.manual_seed(0)
+    conv, hidden = nn.Conv1d(64, 64, 128, padding=64, groups=4), torch.randn(2, 200, 64).to(dtype).requires_grad_()
+    with torch.autocast("cpu", dtype):
+        found = grouped_product(hidden, conv.weight, conv.bias, 4, 64)
+    towards = torch.randn_like(found)
+    own = torch.autograd.grad(found, [hidden, conv.weight], towards)
+    weight = conv.weight.detach().to(dtype).double().requires_grad_()
+    precise = hidden.detach().double().requires_grad_()
+    plain = nn.functional.conv1d(precise.transpose(1, 2), weight, padding=64, groups=4).transpose(1, 2)
+    exact = torch.autograd.grad(plain, [precise, weight], towards.double())
+    for one, other in zip(own, exact, strict=True):
+        assert (one.double() - other).norm() < 1.2 * (other.to(dtype).double() - other).norm()
+
+
+def test_a_product_keeps_its_frames_and_not_the_windows() -> None:
+    kept: list[torch.Tensor] = []
+    hidden, weight = torch.randn(2, 50, 32, requires_grad=True), torch.randn(32, 8, 16, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(lambda one: kept.append(one) or one, lambda one: one):
+        grouped_product(hidden, weight, None, 4, 8)
+    assert max(one.numel() for one in kept) <= weight.numel() < hidden.numel() * 16
+
+
 def test_a_product_of_many_clips_is_computed_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    conv, hidden = nn.Conv1d(32, 32, 16, padding=8, groups=4), torch.randn(5, 20, 32)
-    whole = grouped_product(hidden, conv.weight, conv.bias, 4, 8)
-    monkeypatch.setattr("tasks.kernels.MOST_COLUMNS", 2 * 20 * 32 * 16)
-    with torch.no_grad():
-        assert torch.allclose(grouped_product(hidden, conv.weight, conv.bias, 4, 8), whole, rtol=0, atol=1e-6)
+    conv, hidden = nn.Conv1d(32, 32, 16, padding=8, groups=4), torch.randn(5, 20, 32, requires_grad=True)
+    inputs, found = [hidden, *conv.parameters()], []
+    for most in (MOST_COLUMNS, 2 * 20 * 32 * 16):
+        monkeypatch.setattr("tasks.kernels.MOST_COLUMNS", most)
+        output = grouped_product(hidden, conv.weight, conv.bias, 4, 8)
+        found.append([output, *torch.autograd.grad(output.square().sum(), inputs)])
+    for one, other in zip(*found, strict=True):
+        assert torch.allclose(one, other, rtol=1e-5, atol=1e-5)
     assert MOST_COLUMNS * 2 < 300e6
 
 
@@ -122,6 +150,8 @@ def test_weights_cast_at_once_are_those_that_autocast_casts(dtype: torch.dtype) 
                 with weights_cast(network, CPU):
                     assert network[4].weight.dtype == dtype
                     assert network[3].weight.dtype == torch.float32, "a norm computes in float32"
+                    assert network[0].weight.requires_grad
+                    assert not network[0].bias.requires_grad, "a frozen layer is not differentiated"
                     output = network(hidden)
             else:
                 output = network(hidden)

@@ -180,15 +180,15 @@ def streams(scale: Scale, precision: Precision, counts: Sequence[int]) -> dict[i
             clips = made_clips(scale, f"stream {number}", 1, seconds=(middle, middle + 0.001))
             graphs = Graphs(device, CudaRecorder() if device.type == "cuda" else TapeRecorder())
             one = make_learner(scale, Shortcuts(recordings(scale).kernels), train, number)
-            machine = stack.enter_context(graphs.lend(task, one.network, train))
-            fitting = Fitting(task, one.network, train, 100, device, World(), lambda examples: None, machine)
+            static = stack.enter_context(graphs.lend(task, one.network, train))
+            fitting = Fitting(task, one.network, train, 100, device, World(), lambda examples: None, static)
             examples = task.examples(one.network, clips, SEED, 0)
             batch = collate(Noise().arrays(clips), scale.ladder)
             labels = task.labels(one.network, examples)
             share = Share(examples, 1, True, Batch(batch.values, batch.lengths, labels, counts=batch.counts).to(device))
             for _ in range(3):
                 fitting.advance(share)
-            replays += [recorded.replay for recorded in machine._recorded.values()]
+            replays += [recorded.replay for recorded in static._recorded.values()]
         for count in counts:
             found[count] = _rounds(replays[:count], scale.steps, device)
     return found
