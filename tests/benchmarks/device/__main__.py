@@ -8,7 +8,7 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -35,16 +35,27 @@ class Clock:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures what is asked for. Returns 1 where a part failed or is missing."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.device", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.device", description=__doc__.splitlines()[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )  # fmt: skip
     parser.add_argument("--small", action="store_true", help="a tiny encoder and few steps, on a CPU: that it runs")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, help="sections")
-    parser.add_argument("--budget", type=float, default=225.0, help="seconds, start included; nothing starts beyond")
-    parser.add_argument("--at-once", type=int, nargs="+", default=[], help="trainings beside each other")
-    parser.add_argument("--tests", type=int, default=1000, help="test clips a language, for the hours of a matrix")
+    parser.add_argument(
+        "--budget", type=_positive(float), default=225.0, help="seconds, start included; nothing starts beyond"
+    )
+    parser.add_argument("--at-once", type=_positive(int), nargs="+", default=[], help="trainings beside each other")
+    parser.add_argument(
+        "--tests", type=_positive(int), default=1000, help="test clips a language, for the hours of a matrix"
+    )
     parser.add_argument("--out", type=Path, help="file for the same as JSON lines")
     parser.add_argument("--end-to-end", action="store_true", help="a grid through Ray instead; needs Ray")
     parser.add_argument("--corpus", default="", help="for --end-to-end, in Common Voice layout with ca, es and eu")
     options = parser.parse_args(arguments)
+    if options.corpus and not options.end_to_end:
+        parser.error("--corpus needs --end-to-end")
+    if options.corpus and not Path(options.corpus).is_dir():
+        parser.error(f"--corpus is {options.corpus!r}, which is no folder")
     clock, report = Clock(time.monotonic() + options.budget), Report(options.out)
     with tempfile.TemporaryDirectory(prefix="cltm-bench-") as folder:
         return (
@@ -52,6 +63,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.end_to_end
             else _tables(options, report, clock, folder)
         )
+
+
+def _positive(kind: Callable[[str], float]) -> Callable[[str], float]:
+    """A number above 0, for argparse."""
+
+    def number(text: str) -> float:
+        value = kind(text)
+        if value <= 0:
+            raise ValueError
+        return value
+
+    number.__name__ = "number above 0"
+    return number
 
 
 def _tables(options: argparse.Namespace, report: Report, clock: Clock, folder: str) -> int:

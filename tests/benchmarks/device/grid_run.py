@@ -35,6 +35,10 @@ def measure(folder: Path, backbone: str, corpus: str, on_gpu: bool, seconds: flo
     start = time.monotonic()
     status = _start(folder, grids["one"], alone=not on_gpu).wait(ends - time.monotonic())
     yield f"one at a time: status {status}, {_done(folder, 'one')} of {TRIALS} trials, {time.monotonic() - start:.0f} s"
+    if status:
+        said = (folder / "one.log").read_text(errors="replace").strip().splitlines()
+        yield f"nothing else is run; the engine said: {said[-1] if said else 'nothing'}"
+        return
     before = _killed(folder, grids["several"], ends)
     start = time.monotonic()
     status = _start(folder, grids["several"]).wait(ends - time.monotonic())
