@@ -55,7 +55,7 @@ def graphs(recorder: Recorder | None = None) -> Graphs:
 
 def trial(
     task: Task, own: Graphs, seed: int = 1, clips: tuple[Clip, ...] = CLIPS, log: Any = lambda step, values: None,
-    **changes: Any,
+    device: torch.device = CPU, **changes: Any,
 ) -> Learner:  # fmt: skip
     """A trial of a task, with dropout, on a process's static networks."""
     train = Train(**{"learning_rate": 1e-3, "batch_size": 1, "warmup": 0.2, "schedule": "linear", **changes})
@@ -63,13 +63,14 @@ def trial(
     for part in network.modules():
         if isinstance(part, nn.Dropout):
             part.p = 0.2
+    network = network.to(device)
     torch.manual_seed(seed)
     np.random.seed(seed)
     fast = Shortcuts(KERNELS, 0.3, own)
     inputs: Inputs = MadeWaves()
     if (frozen := task.frozen(network)) is not None:
-        inputs = FrozenOutputs(frozen, inputs, Path(tempfile.mkdtemp()), CPU, 10.0)
-    return Learner(task, network, inputs, train, CPU, World(), Room(4.0), log, fast)
+        inputs = FrozenOutputs(frozen, inputs, Path(tempfile.mkdtemp()), device, 10.0)
+    return Learner(task, network, inputs, train, device, World(), Room(4.0), log, fast)
 
 
 def trained(one: Learner, clips: tuple[Clip, ...] = CLIPS, **how: Any) -> dict[str, torch.Tensor]:
