@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 PYTEST := $(RUN) -m pytest -n 2 --dist worksteal
 
-.PHONY: demo demo-speaker demo-systems test quick-test long-test slurm-test check lint format bench clean setup
+.PHONY: demo demo-speaker demo-systems test quick-test long-test slurm-test gpu-test check lint format bench clean setup
 
 demo: $(READY)  ## the main job on the synthetic corpus: train, then the matrix and its report
 	$(RUN) -m engine run grids/demo.toml
@@ -31,6 +31,9 @@ long-test: $(READY)  ## statistics at full size, chaos, what systems learn, subm
 
 slurm-test: $(READY)  ## jobs on a real SLURM of three nodes on this machine: root, slurm-wlm, munge, iproute2
 	CLTM_SLURM_TESTS=1 $(RUN) -m pytest -m slurm
+
+gpu-test: $(READY)  ## what only a GPU can show: CUDA graphs, kernels, precision, memory
+	$(RUN) -m pytest -m gpu
 
 check: $(READY)  ## format, lint, types, tests
 	$(MAKE) lint

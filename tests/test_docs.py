@@ -42,6 +42,7 @@ TRAINS = "trains for a minute; tests/engine runs such grids"
 KEPT = "needs a trained recogniser; tests/tasks/asr/test_checkpoint.py and test_scratch.py make one"
 NOT_RUN = {
     "python -m pytest tests/tasks/test_contract.py -k lid": "these tests",
+    "make gpu-test": "needs a GPU",
     "python -m engine plan grids/demo_lid.toml": "makes the synthetic corpus; the same command runs on mine.toml",
     "python -m engine run grids/demo_lid.toml": TRAINS,
     "python -m analysis.cltm results/demo_lid": "needs what the line before it makes",
