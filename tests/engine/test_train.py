@@ -219,8 +219,8 @@ def test_a_folder_of_gender_from_before_a_key_came_is_continued(corpus: Path, tm
     assert grown.identity == old
     assert grown.identity.config_sha == old.config_sha
     assert item.trial not in [pending.trial for pending in make_plan(grown).pending]
-    with pytest.raises(UserError, match=r"train.evaluation_precision is '' there and 'fp32' in the grid"):
-        make(corpus, tmp_path, train={"learning_rate": 1e-3, "batch_size": 4, "evaluation_precision": "fp32"})
+    with pytest.raises(UserError, match=r"train.evaluation_precision is '' there and 'bf16' in the grid"):
+        make(corpus, tmp_path, train={"learning_rate": 1e-3, "batch_size": 4, "evaluation_precision": "bf16"})
 
 
 def test_data_that_changed_under_a_run_is_refused(corpus: Path, tmp_path: Path) -> None:
