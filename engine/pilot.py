@@ -27,11 +27,11 @@ from engine.power import (
 from engine.store import Result
 from grids.errors import UserError
 from grids.grid import Grid
+from grids.machine import CONTEXT_BYTES
 from grids.mixture import MATRIX_ROLES
 
 LANGUAGES, SEEDS = 3, 4  # three cells; four seeds give a correlation nine degrees of freedom
 GUESSED_R = 0.5  # where the pilot's self-gains can't be told from 0
-CONTEXT_BYTES = 600 * 1024**2  # a CUDA context and its libraries, which PyTorch does not count
 MARGIN = 1.25  # other languages have longer clips
 CLEAR = 2.0  # standard errors of a self-gain above 0
 ROWS = (slice(0, 1), slice(1, 2), slice(2, None))  # of bases, self runs and pairs in a target's scores

@@ -10,9 +10,10 @@ from functools import cache
 
 import torch
 
-PROBE_SECONDS, MOST_SECONDS = 30.0, 600.0  # beyond some minutes a batch is no faster
+from grids.machine import CONTEXT_BYTES
+
+PROBE_SECONDS, MOST_SECONDS = 30.0, 600.0  # of audio, in the batch that is measured and in the largest
 MARGIN = 0.8  # of what is free: memory is never used without gaps
-CONTEXT_BYTES = 600 * 1024**2  # a CUDA context and its libraries, which PyTorch does not count
 
 
 class Room:

@@ -130,15 +130,15 @@ def strided_product(
         room = -windows_KNR.shape[2] % ALIGNED
         taps_OR = functional.pad(weight_OCW.flatten(1).to(hidden_KFC.dtype), (0, room))
         product = functional.pad(windows_KNR, (0, room)) @ taps_OR.T
-        return product if bias_O is None else product + bias_O.to(product.dtype)
-    for first in range(0, width, stride):
-        taps_OCT = weight_OCW[:, :, first : first + stride]
-        taps_KRO = taps_OCT.permute(2, 1, 0).flatten(0, 1).to(hidden_KFC.dtype).contiguous().expand(clips, -1, -1)
-        rows_KNR = hidden_KFC.as_strided(
-            (clips, count, taps_KRO.shape[1]), (frames * channels, stride * channels, 1),
-            hidden_KFC.storage_offset() + first * channels,
-        )  # fmt: skip
-        product = torch.bmm(rows_KNR, taps_KRO) if product is None else torch.baddbmm(product, rows_KNR, taps_KRO)
+    else:
+        for first in range(0, width, stride):
+            taps_OCT = weight_OCW[:, :, first : first + stride]
+            taps_KRO = taps_OCT.permute(2, 1, 0).flatten(0, 1).to(hidden_KFC.dtype).contiguous().expand(clips, -1, -1)
+            rows_KNR = hidden_KFC.as_strided(
+                (clips, count, taps_KRO.shape[1]), (frames * channels, stride * channels, 1),
+                hidden_KFC.storage_offset() + first * channels,
+            )  # fmt: skip
+            product = torch.bmm(rows_KNR, taps_KRO) if product is None else torch.baddbmm(product, rows_KNR, taps_KRO)
     assert product is not None, "a window has a frame"
     return product if bias_O is None else product + bias_O.to(product.dtype)
 
@@ -209,7 +209,7 @@ class MaskedChannelNorm(nn.Module):
 
 
 class CastTogether(torch.autograd.Function):
-    """Many tensors in another type, and their gradients back, in one kernel each way."""
+    """Many tensors in another type, and their gradients back, in a few kernels each way."""
 
     @staticmethod
     def forward(context: Any, dtype: torch.dtype, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:

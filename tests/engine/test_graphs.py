@@ -25,7 +25,6 @@ from grids.mixture import Mixture
 from tasks.augment import Augmentation
 from tasks.base import Kernels, Setup, Task
 from tasks.data.clips import Clip
-from tasks.encoder import Encoder
 from tasks.examples import PaddedHead, row_rung
 from tasks.gender import Gender, GenderOptions
 from tasks.lid import Language, LanguageOptions
@@ -316,4 +315,3 @@ def test_a_static_network_takes_the_place_of_every_tensor_of_a_network() -> None
     trained(two)
     first, second = (dict(x.network.named_parameters()) for x in (one, two))
     assert all(first[name] is second[name] for name in first)
-    assert any(isinstance(part, Encoder) for part in two.network.modules())

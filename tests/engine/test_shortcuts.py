@@ -8,10 +8,11 @@ import torch
 
 from engine import shortcuts as module
 from engine.graphs import Graphs
-from engine.room import CONTEXT_BYTES, PROBE_SECONDS, Room, SharedRoom, seconds_that_fit
+from engine.room import PROBE_SECONDS, Room, SharedRoom, seconds_that_fit
 from engine.shortcuts import Shortcuts, gpu_text, room, shortcuts
 from grids.errors import UserError
 from grids.grid import Model, parse
+from grids.machine import CONTEXT_BYTES
 from grids.resources import Resources, Shortcut
 from tasks.base import Kernels
 from tasks.gender import Gender, GenderOptions
